@@ -1,0 +1,3 @@
+"""Fleet Market: a task marketplace for robot fleets, with a bridge to the hardware."""
+
+__version__ = "0.1.0"

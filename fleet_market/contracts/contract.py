@@ -1,0 +1,34 @@
+"""A contract: one award of one order to one robot, from the award to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet_market.ids import ContractId, OrderId, OwnerId, RobotId
+from fleet_market.protocol.messages import Phase, WirePose
+
+
+@dataclass(slots=True)
+class Contract:
+    """An award and what is known of its execution; lives until it is settled, declined, lost or taken away."""
+
+    id: ContractId
+    order: OrderId
+    robot: RobotId
+    owner: OwnerId
+    price_uc: int
+    ask_uc: int
+    energy_j: float
+    awarded_ns: int
+    answer_by_ns: int
+    limit_ns: int
+    """Even a robot that is alive loses the contract after this."""
+    accepted: bool = False
+    lease_until_ns: int = 0
+    phase: Phase = Phase.QUEUED
+    aboard: bool = False
+    pose: WirePose | None = None
+
+    def ends_at_ns(self) -> int:
+        """Return when the contract is lost if nothing more is heard of it."""
+        return min(self.lease_until_ns, self.limit_ns) if self.accepted else self.answer_by_ns

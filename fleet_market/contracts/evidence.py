@@ -1,0 +1,49 @@
+"""Payment needs evidence: does what a robot reports prove that the order was done?"""
+
+from __future__ import annotations
+
+import math
+
+from fleet_market.contracts.contract import Contract
+from fleet_market.contracts.order import Order
+from fleet_market.contracts.terms import MarketTerms
+from fleet_market.protocol.messages import Complete, Place, StepEvidence
+
+
+def find_faults(complete: Complete, contract: Contract, order: Order, terms: MarketTerms, now_ns: int) -> list[str]:
+    """Return what is missing or wrong in the evidence, one sentence each; an empty list means: pay.
+
+    Asked for are both steps in their order, each with a pose inside its place, at a time between the award and now, and,
+    where the robot has a scale, the change of load.
+    """
+    kinds = [step.kind for step in complete.steps]
+    if kinds != ["pickup", "dropoff"]:
+        return [f"evidence must be of a pickup and a dropoff, was of {kinds}"]
+    pickup, dropoff = complete.steps
+    faults = [
+        *_pose_faults(pickup, order.pickup, terms),
+        *_pose_faults(dropoff, order.dropoff, terms),
+        *_load_faults(pickup, dropoff, order.payload_kg, terms),
+    ]
+    if not contract.awarded_ns <= pickup.at_ns <= dropoff.at_ns <= now_ns:
+        faults.append(
+            f"times must run from the award ({contract.awarded_ns}) over pickup ({pickup.at_ns}) and dropoff"
+            f" ({dropoff.at_ns}) to now ({now_ns})"
+        )
+    return faults
+
+
+def _pose_faults(step: StepEvidence, place: Place, terms: MarketTerms) -> list[str]:
+    distance = math.hypot(step.pose.x - place.x, step.pose.y - place.y)
+    if distance <= place.radius_m + terms.pose_slack_m:
+        return []
+    return [f"the {step.kind} was {distance:.2f} m from its place, at most {place.radius_m:.2f} m is near enough"]
+
+
+def _load_faults(pickup: StepEvidence, dropoff: StepEvidence, payload_kg: float, terms: MarketTerms) -> list[str]:
+    if pickup.payload_kg is None or dropoff.payload_kg is None:
+        return []
+    change = pickup.payload_kg - dropoff.payload_kg
+    if abs(change - payload_kg) <= terms.scale_slack_kg:
+        return []
+    return [f"the load changed by {change:.2f} kg between the steps, the parcel weighs {payload_kg:.2f} kg"]

@@ -1,0 +1,80 @@
+"""An order: what a customer wants done, and what has become of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fleet_market.ids import ContractId, CustomerId, OrderId, RobotId, TransferId
+from fleet_market.protocol.messages import LotRecord, OrderState, OrderView, Place
+
+MAX_RECORDS = 50
+"""Clearing records kept per order; of a lot that nobody takes, the newest are kept."""
+
+
+@dataclass(slots=True)
+class Order:
+    """One order and its state.
+
+    The maximum price stays on hold from the customer's account into the order's escrow until the order is over.
+    """
+
+    id: OrderId
+    customer: CustomerId
+    pickup: Place
+    dropoff: Place
+    payload_kg: float
+    release_ns: int
+    deadline_ns: int
+    max_price_uc: int
+    hold: TransferId
+    state: OrderState = OrderState.SCHEDULED
+    attempts: int = 0
+    contract: ContractId | None = None
+    robot: RobotId | None = None
+    ask_uc: int | None = None
+    price_uc: int | None = None
+    predicted_energy_j: float | None = None
+    measured_energy_j: float | None = None
+    awarded_ns: int | None = None
+    settled_ns: int | None = None
+    note: str = ""
+    cool_until_ns: dict[RobotId, int] = field(default_factory=dict)
+    records: list[LotRecord] = field(default_factory=list)
+
+    def keep(self, record: LotRecord) -> None:
+        """Remember what a batch did with this order; repeated refusals replace each other."""
+        if self.records and self.records[-1].winner is None and record.winner is None:
+            self.records[-1] = record
+        else:
+            self.records.append(record)
+        del self.records[:-MAX_RECORDS]
+
+    def reopen(self, note: str) -> None:
+        """Put the order back on sale."""
+        self.state, self.note = OrderState.OPEN, note
+        self.contract = self.robot = self.ask_uc = self.price_uc = None
+        self.predicted_energy_j = self.awarded_ns = None
+
+    def view(self) -> OrderView:
+        """Return the order as its customer sees it."""
+        return OrderView(
+            order=self.id,
+            customer=self.customer,
+            state=self.state,
+            pickup=self.pickup,
+            dropoff=self.dropoff,
+            payload_kg=self.payload_kg,
+            release_ns=self.release_ns,
+            deadline_ns=self.deadline_ns,
+            max_price_uc=self.max_price_uc,
+            attempts=self.attempts,
+            robot=self.robot,
+            contract=self.contract,
+            ask_uc=self.ask_uc,
+            price_uc=self.price_uc,
+            predicted_energy_j=self.predicted_energy_j,
+            measured_energy_j=self.measured_energy_j,
+            awarded_ns=self.awarded_ns,
+            settled_ns=self.settled_ns,
+            note=self.note[:160],
+        )

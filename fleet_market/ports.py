@@ -1,0 +1,102 @@
+"""What the inside asks of the outside: clock, transport, store, robot drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet_market.body import DriverSpec, Job, Result, Telemetry
+
+
+class Clock(Protocol):
+    """The market's time: the wall clock, or the one clock of a simulation."""
+
+    def now_ns(self) -> int:
+        """Return the market time, nanoseconds; never decreases."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message that arrived, not yet acknowledged."""
+
+    topic: str
+    payload: bytes
+    ack: Callable[[], None]
+    """Tell the broker that the message has taken effect; until then it is delivered again after a reconnection."""
+
+
+class Transport(Protocol):
+    """Publish and receive at least once."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish; returns when the broker has taken the message, raises `BrokerError` if it has not."""
+
+    def deliveries(self) -> AsyncIterator[Delivery]:
+        """Yield messages of the subscribed topics as they arrive."""
+
+
+class RobotDriver(Protocol):
+    """What the robot's agent talks to: one robot that runs jobs."""
+
+    spec: DriverSpec
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect; returns once telemetry exists, else raises `TimeoutError`."""
+
+    async def close(self) -> None:
+        """Stop the robot and disconnect; may be called twice."""
+
+    def telemetry(self) -> Telemetry:
+        """Return the newest snapshot; never blocks, never raises."""
+
+    async def run(
+        self, job: Job, *, deadline_s: float, on_step: Callable[[int, str], None] | None = None
+    ) -> Result:
+        """Run `job`; never raises for trouble of the robot, and never says DONE without evidence for each step.
+
+        One job at a time: a second is REJECTED. `on_step(index, text)` is called when a step is done.
+        """
+
+    def release(self, job_id: str, points: int) -> None:
+        """Let the running `Go` of `job_id` drive through its first `points` path points."""
+
+    def passed(self) -> int:
+        """Return how many path points of the running `Go` lie behind the robot; 0 without one."""
+
+    async def stop(self, *, timeout_s: float) -> bool:
+        """End the running job; True only if telemetry shows standstill."""
+
+    async def estop(self, *, engage: bool = True) -> None:
+        """Latch or release an emergency stop; `run` is REJECTED while latched. Not a safety function."""
+
+
+class VelocityBase(Protocol):
+    """What a motor controller, or a simulated one, offers."""
+
+    spec: DriverSpec
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect; returns once telemetry exists, else raises `TimeoutError`."""
+
+    async def close(self) -> None:
+        """Stop and disconnect; may be called twice."""
+
+    def telemetry(self) -> Telemetry:
+        """Return the newest snapshot; never blocks, never raises."""
+
+    async def next_telemetry(self, after: int, *, timeout_s: float) -> Telemetry:
+        """Wait for a snapshot with `seq` greater than `after`; raises `TimeoutError`."""
+
+    async def drive(self, vx: float, wz: float, *, valid_s: float) -> None:
+        """Drive at `vx` m/s and `wz` rad/s; the device itself stops `valid_s` after the last call."""
+
+    async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
+        """Begin an action of the body or of the station (load, unload, charge); its effect shows in telemetry."""
+
+
+class LedgerStore(Protocol):
+    """Durable storage of the market: applies what the pure core decided, atomically. See `fleet_market.ledger`."""
+
+    def commit(self, records: Sequence[object]) -> None:
+        """Apply all `records` in one transaction or none of them."""

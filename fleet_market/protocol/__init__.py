@@ -1,0 +1,1 @@
+"""What goes over the wire: topics, envelope and message bodies, with a major version in the topic."""

@@ -1,0 +1,617 @@
+"""Message bodies: what robots, market, customers and oracle say to each other.
+
+Each body is frozen and strict, refuses unknown fields and non-finite numbers, and carries its `type`. Times are market
+times in nanoseconds; money is in micro-credits (``_uc``); places are metres and radians of the map frame.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fleet_market.body import Pose
+from fleet_market.ids import CallId, ContractId, CustomerId, MessageId, OrderId, OwnerId, RobotId, RouteId, ZoneId
+
+MAX_ASKS = 20
+"""Asks (and declines) in one message: 20 of each stay under the 4 KiB that a robot may send."""
+MAX_STOPS = 4
+MAX_PRICE_UC = 10**12
+"""A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
+MAX_WAYPOINTS = 1500
+
+Text = Annotated[str, Field(max_length=160)]
+ShortText = Annotated[str, Field(max_length=64)]
+Metres = Annotated[float, Field(ge=-1e5, le=1e5)]
+Radians = Annotated[float, Field(ge=-1e3, le=1e3)]
+TimeNs = Annotated[int, Field(ge=0, le=2**62)]
+Price = Annotated[int, Field(ge=0, le=MAX_PRICE_UC)]
+Joules = Annotated[float, Field(ge=0.0, le=1e12)]
+Kilograms = Annotated[float, Field(ge=0.0, le=1e5)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+
+
+class Body(BaseModel):
+    """Base of all bodies."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class WirePose(Body):
+    """A pose in the map frame."""
+
+    x: Metres
+    y: Metres
+    yaw: Radians = 0.0
+
+    @classmethod
+    def of(cls, pose: Pose) -> WirePose:
+        """Return `pose` for the wire, to the millimetre and milliradian."""
+        return cls(x=round(pose.x, 3), y=round(pose.y, 3), yaw=round(pose.yaw, 3))
+
+    def pose(self) -> Pose:
+        """Return the pose."""
+        return Pose(self.x, self.y, self.yaw)
+
+
+class Place(Body):
+    """Where to pick up or drop off: a point, perhaps a heading, and how near is near enough."""
+
+    x: Metres
+    y: Metres
+    yaw: Radians | None = None
+    radius_m: Annotated[float, Field(gt=0.0, le=5.0)] = 0.3
+    keep_off_m: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
+    """Nearest distance to the point itself, where something stands on it (a broken-down robot)."""
+    name: ShortText = ""
+
+
+# --- robots: presence and trade ---------------------------------------------------------------------------------------
+
+
+class Presence(Body):
+    """Whether a robot is there. ``lost`` comes from the broker as the last will and carries the session it belongs to."""
+
+    type: Literal["presence"] = "presence"
+    status: Literal["online", "offline", "lost"]
+    zone: ZoneId
+
+
+class Announce(Body):
+    """What a robot is."""
+
+    type: Literal["announce"] = "announce"
+    zone: ZoneId
+    owner: OwnerId
+    robot_type: ShortText
+    max_payload_kg: Kilograms
+    max_speed_mps: Annotated[float, Field(gt=0.0, le=100.0)]
+    battery_wh: Annotated[float, Field(gt=0.0, le=1e6)]
+
+
+class Auctioneer(Body):
+    """Who runs a zone's market; robots ignore awards of an older epoch."""
+
+    type: Literal["auctioneer"] = "auctioneer"
+    status: Literal["open", "closed"]
+    epoch: Count
+    batch_s: Annotated[float, Field(gt=0.0, le=3600.0)]
+
+
+class Lot(Body):
+    """One order on offer. The customer's budget is not told: asks are sealed on both sides."""
+
+    order: OrderId
+    pickup: Place
+    dropoff: Place
+    payload_kg: Kilograms
+    deadline_ns: TimeNs
+    indicative: bool = False
+    """A request for a quote: price it as ever, it will not be awarded."""
+
+
+class Call(Body):
+    """A sealed call for asks, one page of it; a robot prices only a complete call."""
+
+    type: Literal["call"] = "call"
+    call: CallId
+    page: Count
+    pages: Annotated[int, Field(ge=1, le=1000)]
+    close_ns: TimeNs
+    lots: tuple[Lot, ...]
+
+
+class DeclineReason(StrEnum):
+    """Why a robot does not ask for a lot."""
+
+    PAYLOAD = "payload"
+    UNREACHABLE = "unreachable"
+    BATTERY = "battery"
+    DEADLINE = "deadline"
+    BUSY = "busy"
+    CHARGING = "charging"
+    SILENT = "silent"
+    """A source of telemetry is silent; the detail names it."""
+    FAULT = "fault"
+
+
+class AskLine(Body):
+    """One ask and its parts; the parts add up to `ask_uc` exactly."""
+
+    lot: Annotated[int, Field(ge=0, le=10**6)]
+    """Position of the lot in the whole call."""
+    ask_uc: Price
+    energy_uc: Price
+    wear_uc: Price
+    time_uc: Price
+    energy_j: Joules
+    finish_ns: TimeNs
+
+
+class DeclineLine(Body):
+    """Why a lot is not asked for."""
+
+    lot: Annotated[int, Field(ge=0, le=10**6)]
+    reason: DeclineReason
+    detail: Annotated[str, Field(max_length=48)] = ""
+
+
+class Ask(Body):
+    """A robot's sealed answer to one call: a sparse vector of asks."""
+
+    type: Literal["ask"] = "ask"
+    call: CallId
+    asks: Annotated[tuple[AskLine, ...], Field(max_length=MAX_ASKS)] = ()
+    declines: Annotated[tuple[DeclineLine, ...], Field(max_length=MAX_ASKS)] = ()
+
+
+class Award(Body):
+    """The market gives an order to a robot at a price."""
+
+    type: Literal["award"] = "award"
+    contract: ContractId
+    epoch: Count
+    order: OrderId
+    pickup: Place
+    dropoff: Place
+    payload_kg: Kilograms
+    price_uc: Price
+    ask_uc: Price
+    energy_j: Joules
+    deadline_ns: TimeNs
+    answer_by_ns: TimeNs
+    """Accept before this or the order goes back on sale."""
+    lease_s: Annotated[float, Field(gt=0.0, le=86400.0)]
+    """The contract is lost when no `Progress` arrives for this long."""
+
+
+class Accept(Body):
+    """The robot takes the contract."""
+
+    type: Literal["accept"] = "accept"
+    contract: ContractId
+
+
+class Decline(Body):
+    """The robot does not take the contract."""
+
+    type: Literal["decline"] = "decline"
+    contract: ContractId
+    reason: Text
+
+
+class Phase(StrEnum):
+    """How far the execution of a contract is."""
+
+    QUEUED = "queued"
+    TO_PICKUP = "to_pickup"
+    LOADING = "loading"
+    TO_DROPOFF = "to_dropoff"
+    UNLOADING = "unloading"
+
+
+class Progress(Body):
+    """Sign of life of a contract: renews its lease and says how far it is and where the parcel is."""
+
+    type: Literal["progress"] = "progress"
+    contract: ContractId
+    phase: Phase
+    pose: WirePose
+    aboard: bool
+    """Whether the parcel is on the robot."""
+
+
+class StepEvidence(Body):
+    """What the robot measured when it did a step."""
+
+    kind: Literal["pickup", "dropoff"]
+    pose: WirePose
+    at_ns: TimeNs
+    payload_kg: Kilograms | None = None
+    """Payload on the robot's own scale after the step; null where it has none."""
+
+
+class Complete(Body):
+    """The robot says it is done, with evidence for both steps."""
+
+    type: Literal["complete"] = "complete"
+    contract: ContractId
+    steps: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)]
+    energy_j: Joules
+    """Measured battery energy from the start of the contract's execution to its end."""
+
+
+class Abort(Body):
+    """The robot gives the contract up."""
+
+    type: Literal["abort"] = "abort"
+    contract: ContractId
+    reason: Text
+    pose: WirePose
+    aboard: bool
+
+
+class Cancel(Body):
+    """The market takes the contract away: cancelled by its customer, or the lease has run out."""
+
+    type: Literal["cancel"] = "cancel"
+    contract: ContractId
+    reason: Text
+
+
+class Settle(Body):
+    """The contract is over and paid."""
+
+    type: Literal["settle"] = "settle"
+    contract: ContractId
+    order: OrderId
+    price_uc: Price
+
+
+class Receipt(Body):
+    """The receiver has durably taken the message `of`: the sender need not send it again."""
+
+    type: Literal["receipt"] = "receipt"
+    of: MessageId
+    result: ShortText = "ok"
+
+
+# --- robots: right of way ----------------------------------------------------------------------------------------------
+
+
+class Stop(Body):
+    """A place on a route where the robot stays for a while."""
+
+    place: Place | None
+    """Null: any free charger, chosen by the traffic control."""
+    dwell_s: Annotated[float, Field(ge=0.0, le=86400.0)]
+
+
+class RouteRequest(Body):
+    """A robot at standstill asks for the right of way through `stops` and home."""
+
+    type: Literal["route_request"] = "route_request"
+    request: MessageId
+    pose: WirePose
+    stops: Annotated[tuple[Stop, ...], Field(max_length=MAX_STOPS)] = ()
+
+
+class Route(Body):
+    """The route granted: points to drive through, the last one is home.
+
+    `stops` are positions in `points`, one for each stop asked for. Where no route to the stops exists at the moment,
+    `served` is false, `stops` is empty and the points lead home, or are empty where the robot may not move at all.
+    """
+
+    type: Literal["route"] = "route"
+    request: MessageId
+    route: RouteId
+    served: bool
+    points: Annotated[tuple[tuple[Metres, Metres], ...], Field(max_length=MAX_WAYPOINTS)]
+    stops: tuple[Count, ...]
+    released: Count
+    """How many points may be driven now."""
+    reason: Text = ""
+
+
+class Release(Body):
+    """More of a route may be driven."""
+
+    type: Literal["release"] = "release"
+    route: RouteId
+    released: Count
+
+
+class Reroute(Body):
+    """The route can no longer be driven: stop, then ask again."""
+
+    type: Literal["reroute"] = "reroute"
+    route: RouteId
+    reason: Text
+
+
+class Position(Body):
+    """Where the robot is; `passed` points of `route` lie behind it."""
+
+    type: Literal["position"] = "position"
+    pose: WirePose
+    soc: Annotated[float, Field(ge=0.0, le=1.0)] | None
+    route: RouteId | None
+    passed: Count
+    moving: bool
+    doing: ShortText
+    queue: Count = 0
+
+
+# --- customers ---------------------------------------------------------------------------------------------------------
+
+
+class PostOrder(Body):
+    """A customer posts an order. Times are seconds after `from_ns`, or after the arrival of the message."""
+
+    type: Literal["post_order"] = "post_order"
+    order: OrderId
+    pickup: ShortText
+    """A place of the fleet file by name, or ``x;y`` or ``x;y;yaw``."""
+    dropoff: ShortText
+    payload_kg: Kilograms
+    release_s: Annotated[float, Field(ge=0.0, le=1e7)] = 0.0
+    deadline_s: Annotated[float, Field(gt=0.0, le=1e7)]
+    max_price_uc: Annotated[int, Field(gt=0, le=MAX_PRICE_UC)]
+    from_ns: TimeNs | None = None
+
+
+class QuoteRequest(Body):
+    """What would this order cost now? Robots price it with the next batch; nothing is awarded."""
+
+    type: Literal["quote_request"] = "quote_request"
+    pickup: ShortText
+    dropoff: ShortText
+    payload_kg: Kilograms
+    deadline_s: Annotated[float, Field(gt=0.0, le=1e7)]
+
+
+class CancelOrder(Body):
+    """A customer takes an order back."""
+
+    type: Literal["cancel_order"] = "cancel_order"
+    order: OrderId
+
+
+class WhyRequest(Body):
+    """Who asked what for an order, and why it went where it went."""
+
+    type: Literal["why_request"] = "why_request"
+    order: OrderId
+
+
+class StatusRequest(Body):
+    """The zone's orders and robots; with `order`, one order."""
+
+    type: Literal["status_request"] = "status_request"
+    what: Literal["robots", "orders", "ledger"]
+    order: OrderId | None = None
+
+
+class FieldError(Body):
+    """One thing wrong with a request."""
+
+    field: ShortText
+    value: Text
+    mend: Annotated[str, Field(max_length=300)]
+
+
+class OrderState(StrEnum):
+    """State of an order; the last four are final."""
+
+    SCHEDULED = "scheduled"
+    OPEN = "open"
+    AWARDED = "awarded"
+    EXECUTING = "executing"
+    SETTLED = "settled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can happen to the order any more."""
+        return self in (OrderState.SETTLED, OrderState.EXPIRED, OrderState.FAILED, OrderState.CANCELLED)
+
+
+class OrderView(Body):
+    """An order as its customer sees it."""
+
+    order: OrderId
+    customer: CustomerId
+    state: OrderState
+    pickup: Place
+    dropoff: Place
+    payload_kg: Kilograms
+    release_ns: TimeNs
+    deadline_ns: TimeNs
+    max_price_uc: Price
+    attempts: Count = 0
+    """Awards so far."""
+    robot: RobotId | None = None
+    contract: ContractId | None = None
+    ask_uc: Price | None = None
+    price_uc: Price | None = None
+    predicted_energy_j: Joules | None = None
+    measured_energy_j: Joules | None = None
+    awarded_ns: TimeNs | None = None
+    settled_ns: TimeNs | None = None
+    note: Text = ""
+
+
+class OrderReply(Body):
+    """The answer to `PostOrder` and `CancelOrder`."""
+
+    type: Literal["order_reply"] = "order_reply"
+    order: OrderId
+    result: Literal["accepted", "exists", "refused", "cancelled"]
+    errors: tuple[FieldError, ...] = ()
+    view: OrderView | None = None
+
+
+class QuoteReply(Body):
+    """The answer to `QuoteRequest`: what the robots ask now, and what a buyer would pay without a limit."""
+
+    type: Literal["quote_reply"] = "quote_reply"
+    result: Literal["quoted", "no_ask", "refused"]
+    robots: Count = 0
+    """How many robots asked."""
+    best_ask_uc: Price | None = None
+    second_ask_uc: Price | None = None
+    """What one order alone would be paid: the second-best ask (of another owner)."""
+    best_finish_ns: TimeNs | None = None
+    declines: tuple[tuple[RobotId, DeclineReason, str], ...] = ()
+    errors: tuple[FieldError, ...] = ()
+
+
+class AskRecord(Body):
+    """One robot's answer for one lot, as the clearing record keeps it."""
+
+    robot: RobotId
+    owner: OwnerId
+    ask_uc: Price | None = None
+    energy_uc: Price | None = None
+    wear_uc: Price | None = None
+    time_uc: Price | None = None
+    energy_j: Joules | None = None
+    outcome: Text
+    """``won``, or why not, in words and numbers."""
+
+
+class LotRecord(Body):
+    """What one batch did with one lot."""
+
+    call: CallId
+    order: OrderId
+    closed_ns: TimeNs
+    budget_uc: Price
+    winner: RobotId | None
+    price_uc: Price | None
+    asks: tuple[AskRecord, ...]
+    summary: Text
+
+
+class WhyReply(Body):
+    """The clearing records of one order, newest last."""
+
+    type: Literal["why_reply"] = "why_reply"
+    order: OrderId
+    found: bool
+    view: OrderView | None = None
+    records: tuple[LotRecord, ...] = ()
+
+
+class RobotView(Body):
+    """A robot as the market sees it."""
+
+    robot: RobotId
+    owner: OwnerId
+    robot_type: ShortText
+    online: bool
+    pose: WirePose | None = None
+    soc: float | None = None
+    doing: ShortText = ""
+    contracts: tuple[OrderId, ...] = ()
+    settled: Count = 0
+    earned_uc: int = 0
+
+
+class StatusReply(Body):
+    """The answer to `StatusRequest`."""
+
+    type: Literal["status_reply"] = "status_reply"
+    now_ns: TimeNs
+    robots: tuple[RobotView, ...] = ()
+    orders: tuple[OrderView, ...] = ()
+    sum_debits_uc: int = 0
+    sum_credits_uc: int = 0
+    escrow_left_uc: int = 0
+
+
+# --- for all to see ------------------------------------------------------------------------------------------------------
+
+
+class OrderEvent(Body):
+    """An order has changed its state."""
+
+    type: Literal["order_event"] = "order_event"
+    view: OrderView
+
+
+class Cleared(Body):
+    """A closed batch with all its asks, published after the awards: what the oracle and a dashboard see."""
+
+    type: Literal["cleared"] = "cleared"
+    call: CallId
+    page: Count
+    pages: Annotated[int, Field(ge=1, le=1000)]
+    opened_ns: TimeNs
+    closed_ns: TimeNs
+    welfare_uc: Annotated[int, Field(ge=0, le=2**62)]
+    seed: ShortText
+    lots: tuple[LotRecord, ...]
+
+
+class Band(Body):
+    """The oracle's fair band for one cleared lot."""
+
+    type: Literal["band"] = "band"
+    call: CallId
+    order: OrderId
+    low_uc: Price
+    high_uc: Price
+    second_best_ask_uc: Price | None
+    optimum_uc: Annotated[int, Field(ge=0, le=2**62)]
+    """Welfare of the closed batch with all asks known."""
+    price_uc: Price | None
+    inside: bool | None
+
+
+class ClockTick(Body):
+    """Simulation time."""
+
+    type: Literal["clock"] = "clock"
+    now_ns: TimeNs
+
+
+AnyBody = Annotated[
+    Presence
+    | Announce
+    | Auctioneer
+    | Call
+    | Ask
+    | Award
+    | Accept
+    | Decline
+    | Progress
+    | Complete
+    | Abort
+    | Cancel
+    | Settle
+    | Receipt
+    | RouteRequest
+    | Route
+    | Release
+    | Reroute
+    | Position
+    | PostOrder
+    | QuoteRequest
+    | CancelOrder
+    | WhyRequest
+    | StatusRequest
+    | OrderReply
+    | QuoteReply
+    | WhyReply
+    | StatusReply
+    | OrderEvent
+    | Cleared
+    | Band
+    | ClockTick,
+    Field(discriminator="type"),
+]

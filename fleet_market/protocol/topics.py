@@ -1,0 +1,90 @@
+"""MQTT topics: direction and identity first, so that an access rule is one prefix; the zone inside the up-topic.
+
+::
+
+    mkt/1/state/{robot}/presence|announce     retained; presence is also the last will
+    mkt/1/zone/{zone}/auctioneer|call         from the market to every robot of the zone
+    mkt/1/from/{robot}/{zone}/{kind}          from a robot: ask, accept, decline, progress, complete, abort, receipt,
+                                              route, position
+    mkt/1/to/{robot}/{kind}                   to one robot: award, cancel, settle, receipt, route, release, reroute
+    mkt/1/in/{customer}/{kind}                from a customer: order, quote, cancel, why, status
+    mkt/1/out/{customer}/{kind}               the answer, same kind
+    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, band, fleet
+    mkt/1/clock                               simulation time, where a simulator is the clock
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fleet_market.errors import ProtocolError
+
+MAJOR = 1
+PREFIX = f"mkt/{MAJOR}"
+CLOCK = f"{PREFIX}/clock"
+
+
+class Address(NamedTuple):
+    """The parts of a topic behind the prefix; `zone` is empty where the topic has none."""
+
+    direction: str
+    name: str
+    zone: str
+    kind: str
+
+
+def state(robot: str, kind: str) -> str:
+    """Return the retained topic of a robot's presence or announcement."""
+    return f"{PREFIX}/state/{robot}/{kind}"
+
+
+def zone(name: str, kind: str) -> str:
+    """Return a topic from the market to the robots of a zone."""
+    return f"{PREFIX}/zone/{name}/{kind}"
+
+
+def from_robot(robot: str, zone_name: str, kind: str) -> str:
+    """Return a robot's topic towards the auctioneer of a zone."""
+    return f"{PREFIX}/from/{robot}/{zone_name}/{kind}"
+
+
+def to_robot(robot: str, kind: str) -> str:
+    """Return the market's topic towards one robot."""
+    return f"{PREFIX}/to/{robot}/{kind}"
+
+
+def from_customer(customer: str, kind: str) -> str:
+    """Return a customer's topic towards the market."""
+    return f"{PREFIX}/in/{customer}/{kind}"
+
+
+def to_customer(customer: str, kind: str) -> str:
+    """Return the market's topic towards a customer."""
+    return f"{PREFIX}/out/{customer}/{kind}"
+
+
+def view(zone_name: str, kind: str) -> str:
+    """Return a public topic of a zone."""
+    return f"{PREFIX}/view/{zone_name}/{kind}"
+
+
+def parse(topic: str) -> Address:
+    """Return the parts of `topic`.
+
+    Raises
+    ------
+    ProtocolError
+        If the topic is not of this protocol and major version.
+    """
+    parts = topic.split("/")
+    if parts[:2] == PREFIX.split("/"):
+        match parts[2:]:
+            case ["from", robot, zone_name, kind]:
+                return Address("from", robot, zone_name, kind)
+            case [("zone" | "view") as direction, zone_name, kind]:
+                return Address(direction, zone_name, zone_name, kind)
+            case [("state" | "to" | "in" | "out") as direction, name, kind]:
+                return Address(direction, name, "", kind)
+            case ["clock"]:
+                return Address("clock", "", "", "clock")
+    raise ProtocolError("topic", f"{topic!r} is not a topic of {PREFIX}")
