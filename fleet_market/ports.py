@@ -50,9 +50,7 @@ class RobotDriver(Protocol):
     def telemetry(self) -> Telemetry:
         """Return the newest snapshot; never blocks, never raises."""
 
-    async def run(
-        self, job: Job, *, deadline_s: float, on_step: Callable[[int, str], None] | None = None
-    ) -> Result:
+    async def run(self, job: Job, *, deadline_s: float, on_step: Callable[[int, str], None] | None = None) -> Result:
         """Run `job`; never raises for trouble of the robot, and never says DONE without evidence for each step.
 
         One job at a time: a second is REJECTED. `on_step(index, text)` is called when a step is done.

@@ -1,4 +1,4 @@
-"""Payment needs evidence: does what a robot reports prove that the order was done?"""
+"""Payment needs evidence: what a robot reports must prove that the order was done."""
 
 from __future__ import annotations
 

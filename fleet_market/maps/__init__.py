@@ -1,0 +1,1 @@
+"""The floor: occupancy grid, roadmap, named places; distances and reachability."""

@@ -1,0 +1,129 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleet_market.body import Pose
+from fleet_market.errors import PlaceError, UnreachableError
+from fleet_market.maps.grid import OccupancyGrid
+from fleet_market.maps.places import Places
+from fleet_market.maps.roadmap import Roadmap, leg
+from fleet_market.protocol.messages import Place
+
+
+def floor(*rows: str, resolution_m: float = 0.25) -> OccupancyGrid:
+    """A floor drawn in text, top row first: '#' wall, '?' unknown, '.' free; each letter is a square metre."""
+    scale = round(1 / resolution_m)
+    cells = np.array([list(row) for row in reversed(rows)]).repeat(scale, axis=0).repeat(scale, axis=1)
+    return OccupancyGrid(cells == "#", cells == ".", resolution_m, (0.0, 0.0))
+
+
+HALL = floor(
+    "##############",
+    "#............#",
+    "#..##..##....#",
+    "#..##..##....#",
+    "#............#",
+    "##############",
+)
+TWO_ROOMS = floor("########", "#..##..#", "#..##..#", "########")
+
+
+def test_disc_dilation_agrees_with_distances_cell_by_cell():
+    grid = floor("....", ".#..", "....", "...?", resolution_m=0.25)
+    clear = grid.clear_of(0.6)
+    rows, columns = grid.free.shape
+    obstacles = [
+        grid.centre(r, c)
+        for r in range(-4, rows + 4)
+        for c in range(-4, columns + 4)
+        if not (0 <= r < rows and 0 <= c < columns) or not grid.free[r, c]
+    ]
+    for r in range(rows):
+        for c in range(columns):
+            x, y = grid.centre(r, c)
+            gap = min(math.hypot(max(abs(x - ox) - 0.125, 0), max(abs(y - oy) - 0.125, 0)) for ox, oy in obstacles)
+            assert clear[r, c] == (gap >= 0.6 - 1e-9), (r, c, gap)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_leg_keeps_its_clearance_and_is_no_shorter_than_the_straight_line(data):
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    clear = HALL.clear_of(0.35)
+    a, b = (data.draw(st.integers(0, len(roadmap) - 1)) for _ in range(2))
+    goal = Place(x=roadmap.xy[b][0], y=roadmap.xy[b][1])
+    way = leg(roadmap, Pose(*roadmap.xy[a]), goal)
+    assert way.points[0] == roadmap.xy[a]
+    assert way.points[-1] == roadmap.xy[b]
+    assert way.length_m >= math.dist(roadmap.xy[a], roadmap.xy[b]) - 1e-9
+    for p, q in zip(way.points, way.points[1:], strict=False):
+        for k in range(21):
+            x, y = p[0] + (q[0] - p[0]) * k / 20, p[1] + (q[1] - p[1]) * k / 20
+            assert clear[HALL.cell(x, y)], (x, y)
+
+
+def test_the_way_back_is_as_long_as_the_way_there():
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    there = leg(roadmap, Pose(1.5, 1.5), Place(x=12.0, y=4.0))
+    back = leg(roadmap, Pose(12.0, 4.0), Place(x=1.5, y=1.5))
+    assert there.length_m == pytest.approx(back.length_m, abs=0.3)
+
+
+def test_a_straight_way_has_no_turns_and_a_final_heading_counts():
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    straight = leg(roadmap, Pose(1.5, 1.5, 0.0), Place(x=12.0, y=1.5))
+    assert straight.length_m == pytest.approx(10.5)
+    assert straight.turn_rad == pytest.approx(0.0)
+    turned = leg(roadmap, Pose(1.5, 1.5, 0.0), Place(x=12.0, y=1.5, yaw=math.pi / 2))
+    assert turned.turn_rad == pytest.approx(math.pi / 2)
+
+
+def test_a_walled_off_room_is_not_reachable():
+    roadmap = Roadmap.build(TWO_ROOMS, clearance_m=0.35)
+    with pytest.raises(UnreachableError):
+        leg(roadmap, Pose(2.0, 2.0), Place(x=6.0, y=2.0))
+
+
+def test_a_ring_keeps_off_the_middle():
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    ring = roadmap.goals(Place(x=10.0, y=2.0, radius_m=1.6, keep_off_m=0.9))
+    distances = [math.dist(roadmap.xy[n], (10.0, 2.0)) for n in ring]
+    assert ring
+    assert min(distances) > 0.9
+    assert max(distances) <= 1.6 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dock", "known names: door"),
+        ("1;2;3;4", "x;y or x;y;yaw"),
+        ("1;nan", "x;y or x;y;yaw"),
+        ("99;1", "outside of the map"),
+        ("3.5;2.5", "occupied"),
+        ("1.02;1.02", "too near to an obstacle"),
+    ],
+)
+def test_a_bad_place_is_refused_with_field_value_and_mend(text, says):
+    places = Places(HALL, Roadmap.build(HALL, clearance_m=0.35), {"door": Place(x=1.5, y=1.5)})
+    with pytest.raises(PlaceError) as caught:
+        places.resolve(text, source="orders.csv", field="line 3, pickup")
+    assert says in str(caught.value)
+    assert "orders.csv: line 3, pickup" in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+def test_places_are_found_by_name_or_coordinates_unless_cut_off_or_kept_free():
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    kept = roadmap.nearest(12.0, 4.0)
+    places = Places(HALL, roadmap, {"door": Place(x=1.5, y=1.5, yaw=1.0)}, {kept: "the parking place of r1"})
+    assert places.resolve("door", source="s", field="f").yaw == 1.0
+    assert places.resolve("2;1.5;0.5", source="s", field="f").yaw == 0.5
+    with pytest.raises(PlaceError, match="kept free for the parking place of r1"):
+        places.resolve("12;4", source="s", field="f")
+    split = floor("#########", "#..##...#", "#..##...#", "#########")
+    with pytest.raises(PlaceError, match="no way leads there"):
+        Places(split, Roadmap.build(split, clearance_m=0.35), {}).resolve("2;2", source="s", field="f")
