@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from fleet_market.body import Pose
 from fleet_market.ids import CallId, ContractId, CustomerId, MessageId, OrderId, OwnerId, RobotId, RouteId, ZoneId
 
-MAX_ASKS = 20
-"""Asks (and declines) in one message: 20 of each stay under the 4 KiB that a robot may send."""
+MAX_ASKS = 16
+"""Asks (and declines) in one message: 16 of each stay under the 4 KiB that a robot may send."""
 MAX_STOPS = 4
 MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
@@ -154,7 +154,7 @@ class DeclineLine(Body):
 
     lot: Annotated[int, Field(ge=0, le=10**6)]
     reason: DeclineReason
-    detail: Annotated[str, Field(max_length=48)] = ""
+    detail: Annotated[str, Field(max_length=40)] = ""
 
 
 class Ask(Body):

@@ -1,0 +1,57 @@
+"""The inputs of the market, and their form in the event log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from fleet_market.contracts import MarketTerms
+from fleet_market.ids import CustomerId, MessageId, ZoneId
+from fleet_market.protocol.messages import AnyBody, Body, Count
+from fleet_market.units import MAX_CREDITS_UC
+
+SELF = "market"
+"""Source of the daemon's own inputs: opening, and the passing of time."""
+
+
+class OpenMarket(Body):
+    """A daemon starts: who may buy and with how much, under which terms."""
+
+    type: Literal["open_market"] = "open_market"
+    zone: ZoneId
+    epoch: Count
+    seed: Annotated[str, Field(max_length=64)]
+    terms: MarketTerms
+    customers: dict[CustomerId, Annotated[int, Field(ge=0, le=MAX_CREDITS_UC)]]
+    """Endowment of each customer, micro-credits; issued once, when the account is opened."""
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket] = TypeAdapter(Annotated[AnyBody | OpenMarket, Field(discriminator="type")])
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One input: who says what, when it takes effect (market time), and under which id he repeats it."""
+
+    source: str
+    body: Body
+    now_ns: int
+    message_id: MessageId | None = None
+    sid: int = 0
+
+    def logged(self) -> bytes:
+        """Return the body as the event log keeps it."""
+        return self.body.model_dump_json().encode()
+
+
+def read_logged(body: bytes) -> Body:
+    """Return the body that `Command.logged` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not such a body.
+    """
+    return _LOGGED.validate_json(body)

@@ -1,0 +1,206 @@
+"""The customers' desk: orders, quotes, cancellations, questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fleet_market.contracts import Order
+from fleet_market.errors import PlaceError
+from fleet_market.ids import CustomerId, OrderId, TransferId, derive
+from fleet_market.ledger import AccountKind, account
+from fleet_market.market.commands import Command
+from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.state import PendingQuote, State
+from fleet_market.protocol import topics
+from fleet_market.protocol.messages import (
+    Body,
+    CancelOrder,
+    FieldError,
+    Lot,
+    OrderReply,
+    OrderState,
+    Phase,
+    Place,
+    PostOrder,
+    QuoteReply,
+    QuoteRequest,
+    RobotView,
+    StatusReply,
+    StatusRequest,
+    WhyReply,
+    WhyRequest,
+)
+from fleet_market.units import Credits, ns
+
+MAX_ORDERS = 100_000
+"""Orders that one zone keeps in memory."""
+MAX_QUOTES = 50
+"""Quotes that may wait for one batch."""
+
+
+class PlaceBook(Protocol):
+    """Finds the places that customers name; see `fleet_market.maps.places.Places`."""
+
+    def resolve(self, text: str, *, source: str, field: str) -> Place:
+        """Return the place; raises `PlaceError`."""
+
+
+class Desk:
+    """Answers customers."""
+
+    def __init__(self, state: State, places: PlaceBook) -> None:
+        self._state, self._places = state, places
+
+    def handle(self, command: Command, out: Outcome) -> None:
+        """Handle one request of a customer."""
+        match command.body:
+            case PostOrder() as body:
+                _answer(command, "order", self._post(command, body, out), out)
+            case CancelOrder() as body:
+                _answer(command, "cancel", self._cancel(command, body, out), out)
+            case QuoteRequest() as body:
+                self._quote(command, body, out)
+            case WhyRequest() as body:
+                _answer(command, "why", self._why(body), out)
+            case StatusRequest() as body:
+                _answer(command, "status", self._status(body, command.now_ns), out)
+
+    def _post(self, command: Command, body: PostOrder, out: Outcome) -> OrderReply:
+        state, known = self._state, self._state.orders.get(body.order)
+        if known is not None and known.customer == command.source and _same(known, body):
+            return OrderReply(order=body.order, result="exists", view=known.view())
+        errors: list[FieldError] = []
+        if known is not None:
+            errors.append(_error("order", body.order, "this id is taken by another order: use a new one"))
+        if len(state.orders) >= MAX_ORDERS:
+            errors.append(_error("order", body.order, f"the zone holds its {MAX_ORDERS} orders: try again later"))
+        if body.deadline_s <= body.release_s:
+            errors.append(_error("deadline_s", body.deadline_s, f"use a time after release_s ({body.release_s:g})"))
+        pickup, dropoff = (self._place(getattr(body, f), f, errors) for f in ("pickup", "dropoff"))
+        heaviest = max((r.announce.max_payload_kg for r in state.robots.values()), default=None)
+        if heaviest is not None and body.payload_kg > heaviest:
+            errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {heaviest:g} kg"))
+        if errors or pickup is None or dropoff is None:
+            return OrderReply(order=body.order, result="refused", errors=tuple(errors))
+        since = command.now_ns if body.from_ns is None else body.from_ns
+        order = Order(
+            id=body.order,
+            customer=CustomerId(command.source),
+            pickup=pickup,
+            dropoff=dropoff,
+            payload_kg=body.payload_kg,
+            release_ns=since + ns(body.release_s),
+            deadline_ns=since + ns(body.deadline_s),
+            max_price_uc=body.max_price_uc,
+            hold=TransferId(f"hold:{derive(command.source, body.order)}"),
+        )
+        if not state.hold_budget(order, command.now_ns, out):
+            return OrderReply(order=body.order, result="refused", errors=(self._cannot_pay(order),))
+        state.orders[order.id] = order
+        state.announce(order, out)
+        return OrderReply(order=order.id, result="accepted", view=order.view())
+
+    def _place(self, text: str, field: str, errors: list[FieldError]) -> Place | None:
+        try:
+            return self._places.resolve(text, source="order", field=field)
+        except PlaceError as error:
+            errors.append(_error(field, text, error.mend))
+            return None
+
+    def _cannot_pay(self, order: Order) -> FieldError:
+        mine = account(AccountKind.CUSTOMER, order.customer)
+        balances = self._state.ledger.balances()
+        if mine not in balances:
+            return _error("customer", order.customer, "unknown customer: add it to the fleet file's customers")
+        left = Credits(balances[mine].available_uc)
+        return _error("max_price", Credits(order.max_price_uc), f"more than the account holds: use at most {left} credits")
+
+    def _cancel(self, command: Command, body: CancelOrder, out: Outcome) -> OrderReply:
+        order = self._state.orders.get(body.order)
+        if order is None or order.customer != command.source:
+            unknown = _error("order", body.order, "no such order of yours: see `fleet-market order watch`")
+            return OrderReply(order=body.order, result="refused", errors=(unknown,))
+        contract = self._state.contracts.get(order.contract) if order.contract is not None else None
+        underway = contract is not None and (contract.aboard or contract.phase not in (Phase.QUEUED, Phase.TO_PICKUP))
+        if order.state.final or underway:
+            why = (
+                f"it is {order.state}"
+                if order.state.final
+                else "the robot has taken the parcel: it can no longer be cancelled"
+            )
+            return OrderReply(order=order.id, result="refused", errors=(_error("order", order.id, why),), view=order.view())
+        if contract is not None:
+            self._state.revoke(contract, "cancelled by its customer", command.now_ns, out)
+        self._state.close_order(order, OrderState.CANCELLED, "cancelled by its customer", command.now_ns, out)
+        return OrderReply(order=order.id, result="cancelled", view=order.view())
+
+    def _quote(self, command: Command, body: QuoteRequest, out: Outcome) -> None:
+        errors: list[FieldError] = []
+        pickup, dropoff = (self._place(getattr(body, f), f, errors) for f in ("pickup", "dropoff"))
+        if len(self._state.quotes) >= MAX_QUOTES:
+            errors.append(_error("quote", len(self._state.quotes), "too many quotes wait for the next batch: try again"))
+        if errors or pickup is None or dropoff is None or command.message_id is None:
+            _answer(command, "quote", QuoteReply(result="refused", errors=tuple(errors)), out)
+            return
+        lot = Lot(
+            order=OrderId(f"quote-{derive(command.source, command.message_id)}"),
+            pickup=pickup,
+            dropoff=dropoff,
+            payload_kg=body.payload_kg,
+            deadline_ns=command.now_ns + ns(body.deadline_s),
+            indicative=True,
+        )
+        self._state.quotes.append(PendingQuote(command.source, command.message_id, lot))
+        out.changed = True
+
+    def _why(self, body: WhyRequest) -> WhyReply:
+        order = self._state.orders.get(body.order)
+        if order is None:
+            return WhyReply(order=body.order, found=False)
+        return WhyReply(order=body.order, found=True, view=order.view(), records=tuple(order.records))
+
+    def _status(self, body: StatusRequest, now_ns: int) -> StatusReply:
+        debits, credits_ = self._state.ledger.totals()
+        wanted: Callable[[Order], bool] = lambda o: body.order is None or o.id == body.order  # noqa: E731
+        return StatusReply(
+            now_ns=now_ns,
+            robots=tuple(self._robot_views()) if body.what == "robots" else (),
+            orders=tuple(o.view() for o in self._state.orders.values() if wanted(o)) if body.what == "orders" else (),
+            sum_debits_uc=debits,
+            sum_credits_uc=credits_,
+            escrow_left_uc=self._state.ledger.escrow_left_uc(),
+        )
+
+    def _robot_views(self) -> list[RobotView]:
+        views = []
+        for robot, known in sorted(self._state.robots.items()):
+            contracts = self._state.of_robot(robot)
+            latest = next((c for c in contracts if c.phase is not Phase.QUEUED), None)
+            views.append(
+                RobotView(
+                    robot=robot,
+                    owner=known.announce.owner,
+                    robot_type=known.announce.robot_type,
+                    online=known.online,
+                    pose=latest.pose if latest is not None else None,
+                    doing=latest.phase if latest is not None else "idle",
+                    contracts=tuple(c.order for c in contracts),
+                    settled=known.settled,
+                    earned_uc=known.earned_uc,
+                )
+            )
+        return views
+
+
+def _answer(command: Command, kind: str, body: Body, out: Outcome) -> None:
+    out.sends.append(Send(topics.to_customer(command.source, kind), body, corr=command.message_id, reply=True))
+
+
+def _error(field: str, value: object, mend: str) -> FieldError:
+    return FieldError(field=field, value=str(value)[:160], mend=mend[:300])
+
+
+def _same(order: Order, body: PostOrder) -> bool:
+    span = (order.deadline_ns - order.release_ns, order.payload_kg, order.max_price_uc)
+    return span == (ns(body.deadline_s) - ns(body.release_s), body.payload_kg, body.max_price_uc)

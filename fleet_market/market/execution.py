@@ -1,0 +1,166 @@
+"""Contracts under way: acceptance, signs of life, evidence, settlement, and what happens when a robot fails."""
+
+from __future__ import annotations
+
+from fleet_market.contracts import Contract, find_faults
+from fleet_market.ids import MessageId, RobotId, derive
+from fleet_market.market.commands import Command
+from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.state import State, award_id
+from fleet_market.protocol import topics
+from fleet_market.protocol.messages import (
+    Abort,
+    Accept,
+    Body,
+    Complete,
+    Decline,
+    OrderState,
+    Place,
+    Progress,
+    Receipt,
+    Settle,
+)
+from fleet_market.units import ns, seconds
+
+OK = "ok"
+NOT_YOURS = "no_such_contract"
+"""Result in a receipt: the contract is over or belongs to another robot."""
+
+
+class Execution:
+    """Follows every contract from its award to its end."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def tick(self, now_ns: int, out: Outcome) -> None:
+        """Take back contracts whose robots have not answered, fallen silent, or overrun every limit."""
+        for contract in [c for c in self._state.contracts.values() if now_ns >= c.ends_at_ns()]:
+            if not contract.accepted:
+                reason = f"{contract.robot} did not answer the award in time"
+            elif now_ns >= contract.limit_ns:
+                reason = f"{contract.robot} was not done {self._state.terms.overdue_s:g} s after the deadline"
+            else:
+                reason = f"{contract.robot} gave no sign of life for {self._state.terms.lease_s:g} s"
+            self._fail(contract, reason, now_ns, out)
+
+    def handle(self, command: Command, out: Outcome) -> None:
+        """Handle a robot's message about a contract and confirm it."""
+        robot, body = RobotId(command.source), command.body
+        match body:
+            case Accept():
+                result = self._accept(robot, body, command.now_ns, out)
+            case Progress():
+                self._progress(robot, body, command.now_ns, out)
+                return
+            case Decline():
+                result = self._give_up(robot, body, body.reason, command.now_ns, out)
+            case Abort():
+                result = self._give_up(robot, body, body.reason, command.now_ns, out)
+            case Complete():
+                result = self._complete(robot, body, command.now_ns, out)
+            case _:
+                return
+        if command.message_id is not None:
+            receipt = Receipt(of=command.message_id, result=result)
+            out.sends.append(Send(topics.to_robot(robot, "receipt"), receipt, corr=command.message_id, reply=True))
+            out.changed = True
+
+    def _own(self, robot: RobotId, body: Accept | Progress | Decline | Abort | Complete) -> Contract | None:
+        contract = self._state.contracts.get(body.contract)
+        return contract if contract is not None and contract.robot == robot else None
+
+    def _accept(self, robot: RobotId, body: Accept, now_ns: int, out: Outcome) -> str:
+        contract = self._own(robot, body)
+        if contract is None:
+            return NOT_YOURS
+        if not contract.accepted:
+            contract.accepted = True
+            contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
+            order = self._state.orders[contract.order]
+            order.state = OrderState.EXECUTING
+            out.done.append(award_id(contract.id))
+            self._state.announce(order, out)
+        return OK
+
+    def _progress(self, robot: RobotId, body: Progress, now_ns: int, out: Outcome) -> None:
+        contract = self._own(robot, body)
+        if contract is None or not contract.accepted:
+            return
+        contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
+        contract.phase, contract.aboard, contract.pose = body.phase, body.aboard, body.pose
+        out.changed = True
+
+    def _give_up(self, robot: RobotId, body: Decline | Abort, reason: str, now_ns: int, out: Outcome) -> str:
+        contract = self._own(robot, body)
+        if contract is None:
+            return NOT_YOURS
+        if isinstance(body, Abort):
+            contract.pose, contract.aboard = body.pose, body.aboard
+        self._fail(contract, f"{robot} gave it up: {reason}", now_ns, out, tell=False)
+        return OK
+
+    def _complete(self, robot: RobotId, body: Complete, now_ns: int, out: Outcome) -> str:
+        contract = self._own(robot, body)
+        if contract is None:
+            return NOT_YOURS
+        state, order = self._state, self._state.orders[contract.order]
+        if faults := find_faults(body, contract, order, state.terms, now_ns):
+            self._fail(contract, f"no payment without evidence: {'; '.join(faults)}", now_ns, out)
+            return "refused"
+        state.pay(order, contract, now_ns, out)
+        del state.contracts[contract.id]
+        late_s = seconds(now_ns - order.deadline_ns)
+        order.state, order.contract = OrderState.SETTLED, contract.id
+        order.measured_energy_j, order.settled_ns = body.energy_j, now_ns
+        order.note = f"{late_s:.0f} s late" if late_s > 0 else ""
+        known = state.robots[robot]
+        known.settled += 1
+        known.earned_uc += contract.price_uc
+        settle = Settle(contract=contract.id, order=order.id, price_uc=contract.price_uc)
+        message = MessageId(f"settle:{derive(contract.id)}")
+        out.sends.append(Send(topics.to_robot(robot, "settle"), settle, id=message))
+        out.done.append(award_id(contract.id))
+        state.announce(order, out)
+        return OK
+
+    def _fail(self, contract: Contract, reason: str, now_ns: int, out: Outcome, *, tell: bool = True) -> None:
+        state = self._state
+        order = state.revoke(contract, reason, now_ns, out, tell=tell)
+        if contract.aboard and contract.pose is not None:
+            order.pickup = self._handover(contract)
+        if order.attempts >= state.terms.max_attempts:
+            note = f"failed after {order.attempts} awards; {reason}"
+            state.close_order(order, OrderState.FAILED, note[:160], now_ns, out)
+        else:
+            order.reopen(reason[:160])
+            state.announce(order, out)
+
+    def _handover(self, contract: Contract) -> Place:
+        """Return where another robot takes the parcel over: beside the robot that has it."""
+        if contract.pose is None:
+            raise ValueError(f"contract {contract.id} has a parcel aboard but no pose")
+        terms = self._state.terms
+        return Place(
+            x=contract.pose.x,
+            y=contract.pose.y,
+            radius_m=terms.handover_far_m,
+            keep_off_m=terms.handover_near_m,
+            name=f"beside {contract.robot}"[:64],
+        )
+
+
+def expire_orders(state: State, now_ns: int, out: Outcome) -> None:
+    """Put scheduled orders on sale when their time has come, and end those that nobody took by their deadline."""
+    for order in state.orders.values():
+        if order.state is OrderState.SCHEDULED and now_ns >= order.release_ns:
+            order.state = OrderState.OPEN
+            state.announce(order, out)
+        if order.state is OrderState.OPEN and now_ns >= order.deadline_ns:
+            last = order.records[-1].summary if order.records else "no robot was there to ask"
+            state.close_order(order, OrderState.EXPIRED, f"nobody took it by its deadline: {last}"[:160], now_ns, out)
+
+
+def is_execution(body: Body) -> bool:
+    """Return whether a robot's message belongs here."""
+    return isinstance(body, Accept | Progress | Decline | Abort | Complete)

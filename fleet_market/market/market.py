@@ -1,0 +1,135 @@
+"""The market of one zone: ``handle(command) -> outcome``, deterministic, without clock, chance or I/O."""
+
+from __future__ import annotations
+
+from fleet_market.errors import ProtocolError
+from fleet_market.ids import RobotId, TransferId, derive
+from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
+from fleet_market.market.batch import Batches
+from fleet_market.market.commands import SELF, Command, OpenMarket
+from fleet_market.market.desk import Desk, PlaceBook
+from fleet_market.market.execution import Execution, expire_orders, is_execution
+from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.state import WORLD, RobotRecord, State
+from fleet_market.protocol import topics
+from fleet_market.protocol.messages import (
+    Announce,
+    Ask,
+    Auctioneer,
+    Body,
+    CancelOrder,
+    ClockTick,
+    PostOrder,
+    Presence,
+    QuoteRequest,
+    Receipt,
+    StatusRequest,
+    WhyRequest,
+)
+from fleet_market.units import ns
+
+MAX_ROBOTS = 10_000
+_CUSTOMER_REQUESTS = (PostOrder, QuoteRequest, CancelOrder, WhyRequest, StatusRequest)
+
+
+class Market:
+    """One zone's market.
+
+    The same commands in the same order give the same outcomes, to the byte: that is what recovery and audits rest on.
+
+    Parameters
+    ----------
+    places : PlaceBook
+        Finds and checks the places that customers name.
+    """
+
+    def __init__(self, places: PlaceBook) -> None:
+        self.state = State()
+        self._batches = Batches(self.state)
+        self._desk = Desk(self.state, places)
+        self._execution = Execution(self.state)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books."""
+        return self.state.ledger
+
+    def handle(self, command: Command) -> Outcome:
+        """Take one input and return what follows from it.
+
+        Raises
+        ------
+        ProtocolError
+            If the body is none that the market takes, or not from this kind of sender.
+        """
+        out = Outcome()
+        match command.body:
+            case OpenMarket() as body:
+                self._open(body, command.now_ns, out)
+            case ClockTick():
+                self._tick(command.now_ns, out)
+            case Announce() | Presence() as body:
+                self._robot(command, body, out)
+            case Ask() as body:
+                self._batches.take(RobotId(command.source), body, out)
+            case Receipt() as body:
+                out.done.append(body.of)
+                out.changed = True
+            case body if is_execution(body):
+                self._execution.handle(command, out)
+            case body if isinstance(body, _CUSTOMER_REQUESTS):
+                self._desk.handle(command, out)
+            case body:
+                raise ProtocolError("unexpected", f"{command.source} sent {type(body).__name__}")
+        out.changed = out.changed or bool(out.accounts or out.entries)
+        return out
+
+    def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
+        state = self.state
+        state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
+        state.call = None
+        for contract in state.contracts.values():
+            grace_ns = now_ns + ns(body.terms.lease_s)
+            contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
+            contract.answer_by_ns = max(contract.answer_by_ns, grace_ns)
+        state.open_account(WORLD, out)
+        for customer, endowment_uc in sorted(body.customers.items()):
+            mine = account(AccountKind.CUSTOMER, customer)
+            if state.open_account(mine, out) and endowment_uc > 0:
+                issue = TransferId(f"issue:{derive(customer)}")
+                state.transfer(
+                    [Transfer(issue, TransferKind.POST, WORLD, mine, endowment_uc, reference="endowment")], now_ns, out
+                )
+        opened = Auctioneer(status="open", epoch=body.epoch, batch_s=body.terms.batch_s)
+        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), opened, retain=True))
+        out.changed = True
+
+    def _tick(self, now_ns: int, out: Outcome) -> None:
+        expire_orders(self.state, now_ns, out)
+        self._execution.tick(now_ns, out)
+        self._batches.tick(now_ns, out)
+
+    def _robot(self, command: Command, body: Body, out: Outcome) -> None:
+        robots, robot = self.state.robots, RobotId(command.source)
+        known = robots.get(robot)
+        match body:
+            case Announce() if known is None:
+                if len(robots) >= MAX_ROBOTS:
+                    raise ProtocolError("too_many_robots", f"{robot} would be more than {MAX_ROBOTS}")
+                sid, online = self.state.early_presence.pop(robot, (0, False))
+                robots[robot] = RobotRecord(body, sid, online)
+                out.changed = True
+            case Announce() if known is not None and known.announce != body:
+                known.announce, out.changed = body, True
+            case Presence() if known is not None and command.sid >= known.sid:
+                online = body.status == "online"
+                out.changed = (known.online, known.sid) != (online, command.sid)
+                known.online, known.sid = online, command.sid
+            case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
+                self.state.early_presence[robot] = (command.sid, body.status == "online")
+                out.changed = True
+
+
+def tick(now_ns: int) -> Command:
+    """Return the input that lets time pass."""
+    return Command(SELF, ClockTick(now_ns=now_ns), now_ns)

@@ -1,0 +1,487 @@
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fleet_market.contracts import MarketTerms
+from fleet_market.errors import PlaceError, ProtocolError
+from fleet_market.ids import ContractId, MessageId, OrderId, RobotId
+from fleet_market.ledger import AccountKind, account
+from fleet_market.market import Command, Market, OpenMarket
+from fleet_market.market.commands import SELF, read_logged
+from fleet_market.market.market import tick
+from fleet_market.protocol.messages import (
+    Abort,
+    Accept,
+    Announce,
+    Ask,
+    AskLine,
+    Award,
+    Call,
+    Cancel,
+    CancelOrder,
+    Complete,
+    Decline,
+    DeclineLine,
+    DeclineReason,
+    OrderReply,
+    OrderState,
+    Phase,
+    Place,
+    PostOrder,
+    Presence,
+    Progress,
+    QuoteReply,
+    QuoteRequest,
+    Receipt,
+    Settle,
+    StatusRequest,
+    StepEvidence,
+    WhyReply,
+    WhyRequest,
+    WirePose,
+)
+
+S = 10**9
+CREDIT = 10**6
+A, B = WirePose(x=1.0, y=1.0), WirePose(x=9.0, y=1.0)
+
+
+class TwoPlaces:
+    """A floor with place a at (1, 1) and b at (9, 1)."""
+
+    def resolve(self, text, *, source, field):
+        if text not in ("a", "b"):
+            raise PlaceError(source, field, text, "use a or b")
+        return Place(x=1.0 if text == "a" else 9.0, y=1.0, name=text)
+
+
+class Town:
+    """A market with two robots of two owners, and a clock that only moves when told."""
+
+    def __init__(self, terms=None, credit=1000):
+        self.market, self.now_ns, self.log, self.sends, self.count = Market(TwoPlaces()), 0, [], [], 0
+        opened = OpenMarket(
+            zone="main",
+            epoch=1,
+            seed="s",
+            terms=terms or MarketTerms(),
+            customers={"ann": credit * CREDIT, "eve": 5 * CREDIT},
+        )
+        self.give(SELF, opened)
+        for robot, owner in (("r1", "acme"), ("r2", "bolt")):
+            self.give(robot, announce(owner))
+            self.give(robot, Presence(status="online", zone="main"))
+
+    def give(self, source, body, message_id=None, sid=0):
+        """One input; returns what the market sends in answer."""
+        command = Command(source, body, self.now_ns, None if message_id is None else MessageId(message_id), sid)
+        self.log.append(command)
+        out = self.market.handle(command)
+        self.sends += out.sends
+        return [send.body for send in out.sends]
+
+    def wait(self, seconds):
+        """Let time pass in steps of 0.1 s; returns everything sent meanwhile."""
+        said = []
+        for _ in range(round(seconds * 10)):
+            self.now_ns += S // 10
+            said += self.give(SELF, tick(self.now_ns).body)
+        return said
+
+    def post(self, order="o1", customer="ann", **more):
+        fields = {"pickup": "a", "dropoff": "b", "payload_kg": 2.0, "deadline_s": 100.0, "max_price_uc": 10 * CREDIT} | more
+        self.count += 1
+        (reply,) = (
+            b
+            for b in self.give(customer, PostOrder(order=OrderId(order), **fields), f"m{self.count}")
+            if isinstance(b, OrderReply)
+        )
+        return reply
+
+    def order(self, order="o1"):
+        return self.market.state.orders[OrderId(order)]
+
+    def next_call(self, within=3.0):
+        """The call that is open, or the next one."""
+        for _ in range(round(within * 10) + 1):
+            if (call := self.market.state.call) is not None:
+                return next(s.body for s in self.sends if isinstance(s.body, Call) and s.body.call == call.id)
+            self.wait(0.1)
+        raise AssertionError(f"no call within {within} s")
+
+    def trade(self, asks, wait=3.0):
+        """Answer the next call with ``{robot: price}`` for every lot; returns the awards."""
+        call = self.next_call(wait)
+        for robot, price in asks.items():
+            self.give(robot, Ask(call=call.call, asks=tuple(line(i, price) for i in range(len(call.lots)))))
+        return [b for b in self.wait(2.0) if isinstance(b, Award)]
+
+    def deliver(self, award, robot, **more):
+        steps = (
+            StepEvidence(kind="pickup", pose=A, at_ns=self.now_ns, payload_kg=2.0),
+            StepEvidence(kind="dropoff", pose=B, at_ns=self.now_ns, payload_kg=0.0),
+        )
+        return self.give(
+            robot, Complete(contract=award.contract, energy_j=500.0, **({"steps": steps} | more)), f"c{self.now_ns}"
+        )
+
+    def money(self, kind, name):
+        return self.market.ledger.balance(account(kind, name)).available_uc
+
+
+def announce(owner, payload=10.0):
+    return Announce(
+        zone="main", owner=owner, robot_type="carrier", max_payload_kg=payload, max_speed_mps=1.0, battery_wh=480.0
+    )
+
+
+def line(lot, price_uc):
+    return AskLine(lot=lot, ask_uc=price_uc, energy_uc=price_uc, wear_uc=0, time_uc=0, energy_j=480.0, finish_ns=60 * S)
+
+
+def test_an_order_is_traded_done_and_paid():
+    town = Town()
+    assert town.post().result == "accepted"
+    assert town.money(AccountKind.CUSTOMER, "ann") == 990 * CREDIT
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    assert (town.order().robot, award.price_uc, award.ask_uc) == ("r1", 5 * CREDIT, 3 * CREDIT)
+    town.give("r1", Accept(contract=award.contract), "acc")
+    said = town.deliver(award, "r1")
+    assert any(isinstance(b, Settle) for b in said)
+    assert town.order().state is OrderState.SETTLED
+    assert town.money(AccountKind.OWNER, "acme") == 5 * CREDIT
+    assert town.money(AccountKind.CUSTOMER, "ann") == 995 * CREDIT
+    assert town.market.ledger.escrow_left_uc() == 0
+    assert town.market.ledger.audit() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pickup": "moon"}, "pickup"),
+        ({"dropoff": "1;2"}, "dropoff"),
+        ({"payload_kg": 11.0}, "payload_kg"),
+        ({"deadline_s": 5.0, "release_s": 6.0}, "deadline_s"),
+        ({"max_price_uc": 1001 * CREDIT}, "max_price"),
+        ({"customer": "eve"}, "max_price"),
+        ({"customer": "stranger"}, "customer"),
+    ],
+)
+def test_a_bad_order_is_refused_with_field_and_mend_and_costs_nothing(changes, field):
+    town = Town()
+    reply = town.post(**changes)
+    assert reply.result == "refused"
+    assert [e.field for e in reply.errors] == [field]
+    assert reply.errors[0].mend
+    assert town.market.state.orders == {}
+    assert town.market.ledger.escrow_left_uc() == 0
+
+
+def test_the_same_order_again_is_recognised_and_another_under_its_id_is_refused():
+    town = Town()
+    town.post()
+    assert town.post().result == "exists"
+    assert town.post(max_price_uc=9 * CREDIT).result == "refused"
+    assert town.post(customer="eve", max_price_uc=CREDIT).result == "refused"
+    assert town.market.ledger.escrow_left_uc() == 10 * CREDIT
+
+
+def test_an_order_waits_for_its_release_and_expires_at_its_deadline():
+    town = Town()
+    town.post(release_s=20.0, deadline_s=40.0)
+    assert not [b for b in town.wait(19.0) if isinstance(b, Call)]
+    assert [b for b in town.wait(2.0) if isinstance(b, Call)]
+    town.wait(20.0)
+    assert town.order().state is OrderState.EXPIRED
+    assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
+
+
+def test_a_robot_that_does_not_answer_its_award_loses_it_and_the_other_gets_it():
+    town = Town()
+    town.post()
+    (first,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    said = town.wait(6.1)
+    assert [b.contract for b in said if isinstance(b, Cancel)] == [first.contract]
+    assert town.order().state is OrderState.OPEN
+    (second,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    assert town.order().robot == "r2", "the defaulter is cooling down"
+    assert second.price_uc == 10 * CREDIT, "no competitor is left: the budget is the reserve"
+    assert town.order().attempts == 2
+
+
+def test_a_robot_keeps_its_lease_by_giving_signs_of_life_and_loses_it_by_silence():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "acc")
+    for _ in range(6):
+        town.wait(10.0)
+        town.give("r1", Progress(contract=award.contract, phase=Phase.TO_PICKUP, pose=A, aboard=False))
+    assert town.order().state is OrderState.EXECUTING
+    town.wait(15.1)
+    assert town.order().state is OrderState.OPEN
+    assert "no sign of life for 15 s" in town.order().note
+    assert [b.result for b in town.deliver(award, "r1") if isinstance(b, Receipt)] == ["no_such_contract"]
+    assert (
+        town.money(AccountKind.OWNER, "acme") == 0
+        if town.market.ledger.balances().get(account(AccountKind.OWNER, "acme"))
+        else True
+    )
+
+
+def test_the_parcel_of_a_broken_down_robot_is_taken_over_beside_it():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "acc")
+    here = WirePose(x=4.0, y=2.0)
+    town.give("r1", Progress(contract=award.contract, phase=Phase.TO_DROPOFF, pose=here, aboard=True))
+    town.wait(15.1)
+    (second,) = town.trade({"r2": 5 * CREDIT})
+    assert (second.pickup.x, second.pickup.y) == (4.0, 2.0)
+    assert second.pickup.keep_off_m > 0
+    town.give("r2", Accept(contract=second.contract), "acc2")
+    beside = StepEvidence(kind="pickup", pose=WirePose(x=5.2, y=2.0), at_ns=town.now_ns, payload_kg=2.0)
+    there = StepEvidence(kind="dropoff", pose=B, at_ns=town.now_ns, payload_kg=0.0)
+    town.deliver(second, "r2", steps=(beside, there))
+    assert town.order().state is OrderState.SETTLED
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ((), "must be of a pickup and a dropoff"),
+        ((("pickup", A, 2.0, 0), ("dropoff", A, 0.0, 0)), "8.00 m from its place"),
+        ((("pickup", A, 2.0, 0), ("dropoff", B, 2.0, 0)), "load changed by 0.00 kg"),
+        ((("pickup", A, 2.0, 1), ("dropoff", B, 0.0, 0)), "times must run"),
+        ((("dropoff", B, 0.0, 0), ("pickup", A, 2.0, 0)), "must be of a pickup and a dropoff"),
+    ],
+)
+def test_nothing_is_paid_without_evidence(steps, says):
+    town = Town()
+    town.post()
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "acc")
+    proof = tuple(StepEvidence(kind=k, pose=p, at_ns=town.now_ns + late, payload_kg=kg) for k, p, kg, late in steps)
+    said = town.deliver(award, "r1", steps=proof)
+    assert [b.result for b in said if isinstance(b, Receipt)] == ["refused"]
+    assert says in town.order().note
+    assert town.order().state is OrderState.OPEN
+    assert town.market.ledger.escrow_left_uc() == 10 * CREDIT
+
+
+def test_an_order_that_fails_too_often_is_over_and_the_money_returns():
+    town = Town(MarketTerms(max_attempts=2, cooldown_s=0.1))
+    town.post()
+    for _ in range(2):
+        (award,) = town.trade({"r1": 3 * CREDIT})
+        town.give("r1", Decline(contract=award.contract, reason="flat tyre"), f"d{award.contract}")
+    assert town.order().state is OrderState.FAILED
+    assert "flat tyre" in town.order().note
+    assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
+
+
+def test_an_order_can_be_cancelled_until_the_parcel_is_taken():
+    town = Town()
+    for number, phase in enumerate((None, Phase.TO_PICKUP, Phase.LOADING)):
+        name = f"o{number}"
+        town.post(name, deadline_s=500.0)
+        (award,) = town.trade({"r1": 3 * CREDIT})
+        if phase is not None:
+            town.give("r1", Accept(contract=award.contract), f"a{number}")
+            town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=False))
+        said = town.give("ann", CancelOrder(order=OrderId(name)), f"x{number}")
+        (reply,) = (b for b in said if isinstance(b, OrderReply))
+        if phase is Phase.LOADING:
+            assert reply.result == "refused"
+            assert town.order(name).state is OrderState.EXECUTING
+        else:
+            assert reply.result == "cancelled"
+            assert [b for b in said if isinstance(b, Cancel)]
+            assert town.order(name).state is OrderState.CANCELLED
+    assert town.money(AccountKind.CUSTOMER, "ann") == 990 * CREDIT
+    assert town.give("eve", CancelOrder(order=OrderId("o2")), "x9")[0].result == "refused"
+
+
+def test_a_burst_gives_one_lot_to_each_robot_and_the_next_batch_the_rest():
+    town = Town()
+    for n in range(3):
+        town.post(f"o{n}")
+    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})) == 2
+    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT}, wait=0.2)) == 1
+
+
+def test_late_foreign_and_second_asks_do_not_count():
+    town = Town()
+    town.post()
+    call = town.next_call()
+    town.give("r9", Ask(call=call.call, asks=(line(0, 1),)))
+    town.give("r1", Ask(call="main:1:99", asks=(line(0, 2),)))
+    town.give("r1", Ask(call=call.call, asks=(line(7, 3),)))
+    town.give("r1", Ask(call=call.call, asks=(line(0, 4 * CREDIT),)))
+    town.give("r1", Ask(call=call.call, asks=(line(0, 5),)))
+    (award,) = (b for b in town.wait(2.0) if isinstance(b, Award))
+    assert award.ask_uc == 4 * CREDIT
+
+
+def test_a_quote_is_priced_by_the_robots_and_awards_nothing():
+    town = Town()
+    town.give("ann", QuoteRequest(pickup="a", dropoff="b", payload_kg=1.0, deadline_s=60.0), "q1")
+    assert town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT}) == []
+    (quote,) = (s for s in town.sends if isinstance(s.body, QuoteReply))
+    assert (quote.body.result, quote.body.robots) == ("quoted", 2)
+    assert (quote.body.best_ask_uc, quote.body.second_ask_uc) == (3 * CREDIT, 5 * CREDIT)
+    assert (quote.corr, quote.topic) == ("q1", "mkt/1/out/ann/quote")
+    assert town.market.ledger.escrow_left_uc() == 0
+
+
+def test_why_tells_who_asked_what_and_why_each_lost():
+    town = Town()
+    town.post(max_price_uc=4 * CREDIT)
+    call = town.next_call()
+    declined = DeclineLine(lot=0, reason=DeclineReason.BATTERY, detail="12 %")
+    town.give("r1", Ask(call=call.call, declines=(declined,)))
+    town.give("r2", Ask(call=call.call, asks=(line(0, 5 * CREDIT),)))
+    town.wait(2.0)
+    (reply,) = (b for b in town.give("ann", WhyRequest(order=OrderId("o1")), "w") if isinstance(b, WhyReply))
+    outcomes = {a.robot: a.outcome for a in reply.records[-1].asks}
+    assert outcomes == {"r1": "declined: battery (12 %)", "r2": "asked 5, the budget is 4"}
+    assert reply.records[-1].winner is None
+    unknown = town.give("ann", WhyRequest(order=OrderId("nix")), "w2")[0]
+    assert not unknown.found
+
+
+def test_status_shows_robots_and_closed_books():
+    town = Town()
+    town.post()
+    status = town.give("ann", StatusRequest(what="robots"), "s")[0]
+    assert [(r.robot, r.owner, r.online) for r in status.robots] == [("r1", "acme", True), ("r2", "bolt", True)]
+    assert status.sum_debits_uc == status.sum_credits_uc
+    assert status.escrow_left_uc == 10 * CREDIT
+
+
+def test_an_old_last_will_does_not_hide_a_robot_that_is_back():
+    town = Town()
+    town.give("r1", Presence(status="online", zone="main"), sid=5)
+    town.give("r1", Presence(status="lost", zone="main"), sid=4)
+    assert town.market.state.robots[RobotId("r1")].online
+    town.give("r1", Presence(status="lost", zone="main"), sid=5)
+    assert not town.market.state.robots[RobotId("r1")].online
+
+
+def test_a_body_that_the_market_does_not_take_is_refused():
+    with pytest.raises(ProtocolError, match="Settle"):
+        Town().give("r1", Settle(contract=ContractId("c"), order=OrderId("o"), price_uc=1))
+
+
+def test_a_tick_without_work_changes_nothing():
+    town = Town()
+    outcome = town.market.handle(tick(town.now_ns + S))
+    assert not outcome.changed
+    assert outcome.sends == []
+
+
+class TownMachine(RuleBasedStateMachine):
+    """Customers and robots do what they like; the market must stay sound and repeatable."""
+
+    def __init__(self):
+        super().__init__()
+        self.town = Town(MarketTerms(cooldown_s=1.0, max_attempts=3))
+        self.number = 0
+
+    def contracts(self):
+        return list(self.town.market.state.contracts.values())
+
+    @rule(
+        customer=st.sampled_from(["ann", "eve"]),
+        price=st.integers(1, 12),
+        release=st.integers(0, 5),
+        span=st.integers(1, 60),
+    )
+    def post(self, customer, price, release, span):
+        self.number += 1
+        self.town.post(
+            f"o{self.number}",
+            customer,
+            max_price_uc=price * CREDIT,
+            release_s=float(release),
+            deadline_s=float(release + span),
+        )
+
+    @rule(tenths=st.integers(1, 40))
+    def wait(self, tenths):
+        self.town.wait(tenths / 10)
+
+    @precondition(lambda self: self.town.market.state.call is not None)
+    @rule(robot=st.sampled_from(["r1", "r2", "r3"]), prices=st.lists(st.integers(0, 12), min_size=1, max_size=4))
+    def ask(self, robot, prices):
+        call = self.town.market.state.call
+        asks = tuple(line(i % len(call.lots), p * CREDIT) for i, p in enumerate(prices))
+        self.town.give(robot, Ask(call=call.id, asks=asks))
+
+    @precondition(lambda self: self.contracts())
+    @rule(data=st.data(), robot=st.sampled_from(["r1", "r2", None]), what=st.sampled_from("apdxcc"))
+    def execute(self, data, robot, what):
+        contract = data.draw(st.sampled_from(self.contracts()))
+        robot, name = robot or contract.robot, f"x{len(self.town.log)}"
+        c = contract.id
+        if what == "c":
+            self.town.deliver(contract_award(contract), robot)
+        else:
+            body = {
+                "a": Accept(contract=c),
+                "p": Progress(contract=c, phase=Phase.TO_DROPOFF, pose=A, aboard=True),
+                "d": Decline(contract=c, reason="no"),
+                "x": Abort(contract=c, reason="stuck", pose=A, aboard=False),
+            }[what]
+            self.town.give(robot, body, name)
+
+    @precondition(lambda self: self.number)
+    @rule(data=st.data(), customer=st.sampled_from(["ann", "eve"]))
+    def cancel(self, data, customer):
+        order = OrderId(f"o{data.draw(st.integers(1, self.number))}")
+        self.town.give(customer, CancelOrder(order=order), f"x{len(self.town.log)}")
+
+    @invariant()
+    def books_are_closed_and_every_hold_belongs_to_a_live_order(self):
+        state = self.town.market.state
+        assert state.ledger.audit() == []
+        live = [o for o in state.orders.values() if not o.state.final]
+        assert state.ledger.escrow_left_uc() == sum(o.max_price_uc for o in live)
+
+    @invariant()
+    def no_order_is_awarded_twice_or_lost(self):
+        state = self.town.market.state
+        sold = [c.order for c in state.contracts.values()]
+        assert len(sold) == len(set(sold))
+        for order in state.orders.values():
+            assert (order.id in sold) == (order.state in (OrderState.AWARDED, OrderState.EXECUTING))
+
+    @invariant()
+    def nobody_is_paid_below_the_ask_or_above_the_budget(self):
+        for order in self.town.market.state.orders.values():
+            if order.price_uc is not None:
+                assert order.ask_uc <= order.price_uc <= order.max_price_uc
+
+    def teardown(self):
+        again = Market(TwoPlaces())
+        sends = []
+        for command in self.town.log:
+            body = read_logged(command.logged())
+            sends += again.handle(Command(command.source, body, command.now_ns, command.message_id, command.sid)).sends
+        assert sends == self.town.sends
+        assert again.ledger.journal == self.town.market.ledger.journal
+        self.town.wait(600)
+        assert all(o.state.final for o in self.town.market.state.orders.values()), "every order has an end"
+        assert self.town.market.ledger.escrow_left_uc() == 0
+
+
+def contract_award(contract):
+    from types import SimpleNamespace
+
+    return SimpleNamespace(contract=contract.id)
+
+
+TestTownHistories = TownMachine.TestCase
+TestTownHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

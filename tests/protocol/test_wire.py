@@ -1,0 +1,100 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet_market.errors import ProtocolError
+from fleet_market.ids import CallId, Identifier, MessageId
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import (
+    MAX_ASKS,
+    MAX_PRICE_UC,
+    MAX_WAYPOINTS,
+    Accept,
+    Ask,
+    AskLine,
+    DeclineLine,
+    DeclineReason,
+    Route,
+)
+
+GOOD = (
+    '{"v":"1.0","id":"m1","ts":1,"src":"r1","sid":0,"corr":null,"deadline":null,"body":{"type":"accept","contract":"c1"}}'
+)
+
+
+def test_a_message_survives_the_wire():
+    message = decode(GOOD.encode())
+    assert isinstance(message.body, Accept)
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"contract":"c1"', '"contract":"c1","bonus":1'),
+        ('"contract":"c1"', '"contract":5'),
+        ('"contract":"c1"', '"contract":"c1 "'),
+        ('"type":"accept"', '"type":"pay_me"'),
+        ('"v":"1.0"', '"v":"2.0"'),
+        ('"ts":1', '"ts":1e999'),
+        ('"ts":1', '"ts":NaN'),
+        ('"ts":1', '"ts":true'),
+        ('"ts":1', '"ts":"1"'),
+        ('"ts":1', '"ts":-1'),
+        ('"id":"m1",', ""),
+        (GOOD, "[" * 2000),
+        (GOOD, ""),
+    ],
+)
+def test_what_is_not_exactly_a_message_is_refused(old, new):
+    assert old in GOOD
+    with pytest.raises(ProtocolError) as caught:
+        decode(GOOD.replace(old, new).encode())
+    assert caught.value.reason == "malformed"
+
+
+def test_an_oversized_message_is_refused_before_it_is_read():
+    with pytest.raises(ProtocolError) as caught:
+        decode(GOOD.encode() + b" " * MAX_INBOUND_BYTES)
+    assert caught.value.reason == "oversized"
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_more_than_raise_the_documented_error(payload):
+    with pytest.raises(ProtocolError):
+        decode(payload)
+
+
+def test_the_largest_ask_fits_into_what_a_robot_may_send_and_the_longest_route_into_a_page():
+    line = {"ask_uc": MAX_PRICE_UC, "energy_uc": MAX_PRICE_UC // 3, "wear_uc": 10**9, "time_uc": 10**9}
+    ask = Ask(
+        call=CallId("main:1:123456"),
+        asks=tuple(AskLine(lot=1000 + i, energy_j=12345.6, finish_ns=10**15, **line) for i in range(MAX_ASKS)),
+        declines=tuple(
+            DeclineLine(lot=1000 + i, reason=DeclineReason.UNREACHABLE, detail="x" * 40) for i in range(MAX_ASKS)
+        ),
+    )
+    sent = {"ts": 10**15, "src": Identifier("r" * 20), "id": MessageId("m" * 20)}
+    assert len(encode(Envelope(body=ask, **sent))) <= MAX_INBOUND_BYTES
+    points = ((-123.456, -123.456),) * MAX_WAYPOINTS
+    route = Route(request="q", route="r", served=True, points=points, stops=(1, 2), released=0)
+    assert len(encode(Envelope(body=route, **sent))) <= MAX_OUTBOUND_BYTES
+
+
+@pytest.mark.parametrize(
+    ("topic", "address"),
+    [
+        (topics.from_robot("r1", "main", "ask"), ("from", "r1", "main", "ask")),
+        (topics.to_robot("r1", "award"), ("to", "r1", "", "award")),
+        (topics.zone("main", "call"), ("zone", "main", "main", "call")),
+        (topics.view("main", "cleared"), ("view", "main", "main", "cleared")),
+        (topics.state("r1", "presence"), ("state", "r1", "", "presence")),
+        (topics.from_customer("ann", "order"), ("in", "ann", "", "order")),
+        (topics.CLOCK, ("clock", "", "", "clock")),
+    ],
+)
+def test_topics_are_read_as_they_are_written(topic, address):
+    assert topics.parse(topic) == address
+    with pytest.raises(ProtocolError):
+        topics.parse(topic.replace("mkt/1", "mkt/2"))
