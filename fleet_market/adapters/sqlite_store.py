@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 WAL_RESET_FIXED = (3, 51, 3)
 BUSY_MS = 5000
+MAX_REPLIES = 100_000
 CSV_HEADER = ("seq", "timestamp_ns", "id", "kind", "debit", "credit", "amount_uc", "pending", "reference", "hash")
 
 
@@ -38,6 +39,8 @@ class Recovered:
     outbox: tuple[OutboxRow, ...]
     journal: tuple[Entry, ...]
     balances: dict[AccountId, Balance]
+    replies: dict[tuple[str, str], tuple[str, bytes] | None]
+    """Answers given, by sender and message id; the newest `MAX_REPLIES`."""
 
 
 class SqliteStore:
@@ -148,15 +151,6 @@ class SqliteStore:
             raise LedgerMismatchError(f"{account_id}: the database has no such account")
         return Balance(*row)
 
-    def reply_to(self, source: str, message_id: str) -> tuple[bool, tuple[str, bytes] | None]:
-        """Return whether this input has taken effect before, and the answer that was given."""
-        row = self._db.execute(
-            "SELECT reply_topic, reply_payload FROM event WHERE source = ? AND message_id = ?", (source, message_id)
-        ).fetchone()
-        if row is None:
-            return False, None
-        return True, (row[0], row[1]) if row[0] is not None else None
-
     def recover(self) -> Recovered:
         """Return everything a start needs."""
         return Recovered(
@@ -170,6 +164,14 @@ class SqliteStore:
                 AccountId(row[0]): Balance(*row[1:])
                 for row in self._db.execute(
                     "SELECT id, debits_posted, credits_posted, debits_pending, credits_pending FROM account ORDER BY id"
+                )
+            },
+            {
+                (row[0], row[1]): None if row[2] is None else (row[2], row[3])
+                for row in self._db.execute(
+                    "SELECT source, message_id, reply_topic, reply_payload FROM"
+                    " (SELECT * FROM event WHERE message_id IS NOT NULL ORDER BY seq DESC LIMIT ?) ORDER BY seq",
+                    (MAX_REPLIES,),
                 )
             },
         )

@@ -14,7 +14,7 @@ from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import PendingQuote, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
-    Body,
+    AnyBody,
     CancelOrder,
     FieldError,
     Lot,
@@ -193,7 +193,7 @@ class Desk:
         return views
 
 
-def _answer(command: Command, kind: str, body: Body, out: Outcome) -> None:
+def _answer(command: Command, kind: str, body: AnyBody, out: Outcome) -> None:
     out.sends.append(Send(topics.to_customer(command.source, kind), body, corr=command.message_id, reply=True))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fleet_market.ids import AccountId, MessageId
 from fleet_market.ledger import Balance, Entry
-from fleet_market.protocol.messages import Body
+from fleet_market.protocol.messages import AnyBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Send:
     """A message to be sent after the commit."""
 
     topic: str
-    body: Body
+    body: AnyBody
     corr: MessageId | None = None
     id: MessageId | None = None
     """Set for a message that must arrive: it is repeated under this id until its receiver confirms."""

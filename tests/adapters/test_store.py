@@ -65,9 +65,7 @@ def test_what_was_committed_is_there_after_a_restart(path):
         assert found.balances == books.ledger.balances()
         assert [e.seq for e in found.events] == [1, 2]
         assert found.outbox == rows[1:]
-        assert store.reply_to("ann", "m2") == (True, ("out/ann", b"yes"))
-        assert store.reply_to("ann", "m1") == (True, None)
-        assert store.reply_to("bob", "m1") == (False, None)
+        assert found.replies == {("ann", "m1"): None, ("ann", "m2"): ("out/ann", b"yes")}
 
 
 def test_a_repeated_message_cannot_be_stored_twice(path):

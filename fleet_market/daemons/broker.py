@@ -1,0 +1,196 @@
+"""The market daemon: one zone's market on an MQTT broker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleet_market.adapters.clocks import SimulationClock, WallClock
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
+from fleet_market.adapters.sqlite_store import SqliteStore
+from fleet_market.adapters.store_writer import StoreWriter
+from fleet_market.contracts import MarketTerms
+from fleet_market.daemons.engine import Engine
+from fleet_market.errors import ProtocolError
+from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
+from fleet_market.market import Command, Market, OpenMarket
+from fleet_market.market.commands import SELF
+from fleet_market.market.desk import PlaceBook
+from fleet_market.market.market import tick
+from fleet_market.ports import Delivery
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import Envelope, decode, encode
+from fleet_market.protocol.messages import (
+    Abort,
+    Accept,
+    Announce,
+    Ask,
+    Auctioneer,
+    Body,
+    CancelOrder,
+    ClockTick,
+    Complete,
+    Decline,
+    PostOrder,
+    Presence,
+    Progress,
+    QuoteRequest,
+    Receipt,
+    StatusRequest,
+    WhyRequest,
+)
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+"""Period of the wall clock's ticks; a simulator sends its own."""
+COMPLAINT_PERIOD_S = 60.0
+SESSION_EXPIRY_S = 3600
+INPUTS: dict[tuple[str, str], type[Body]] = {
+    ("from", "ask"): Ask,
+    ("from", "accept"): Accept,
+    ("from", "decline"): Decline,
+    ("from", "progress"): Progress,
+    ("from", "complete"): Complete,
+    ("from", "abort"): Abort,
+    ("from", "receipt"): Receipt,
+    ("state", "presence"): Presence,
+    ("state", "announce"): Announce,
+    ("in", "order"): PostOrder,
+    ("in", "quote"): QuoteRequest,
+    ("in", "cancel"): CancelOrder,
+    ("in", "why"): WhyRequest,
+    ("in", "status"): StatusRequest,
+}
+"""The body that each topic carries into the market: who may say what is a matter of topics."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """Everything a market daemon needs to know."""
+
+    host: str
+    port: int
+    database: Path
+    places: PlaceBook
+    zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+    terms: MarketTerms = field(default_factory=MarketTerms)
+    customers: dict[CustomerId, int] = field(default_factory=dict)
+    seed: str = "0"
+    simulated: bool = False
+    """Whether time comes from a simulator."""
+
+
+class Broker:
+    """The daemon; `run` it."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self.config = config
+        self.rejected: Counter[str] = Counter()
+        """Messages that were refused, by reason."""
+        self.ready = asyncio.Event()
+        self._clock = SimulationClock() if config.simulated else WallClock()
+        self._complained: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises
+        ------
+        StoreError, LedgerMismatchError
+            If the database cannot be used or does not agree with the market.
+        """
+        with SqliteStore.open(self.config.database) as store:
+            async with StoreWriter(store) as writer:
+                self.engine = Engine(Market(self.config.places), store, writer)
+                self.engine.recover()
+                self.engine.epoch += 1
+                async with MqttTransport(self._mqtt(), self._subscriptions()) as transport, asyncio.TaskGroup() as tasks:
+                    await transport.connected.wait()
+                    await self.engine.take(self._opening())
+                    tasks.create_task(self.engine.publish_effects(transport), name="effects")
+                    tasks.create_task(self.engine.resend(transport), name="resend")
+                    if not self.config.simulated:
+                        tasks.create_task(self._tick(), name="clock")
+                    tasks.create_task(self._listen(transport), name="inputs")
+                    self.ready.set()
+
+    def _mqtt(self) -> MqttConfig:
+        gone = Envelope(
+            id=MessageId(derive("will", self.engine.epoch)),
+            ts=self.engine.now_ns,
+            src=Identifier(SELF),
+            sid=self.engine.epoch,
+            body=Auctioneer(status="closed", epoch=self.engine.epoch, batch_s=self.config.terms.batch_s),
+        )
+        return MqttConfig(
+            self.config.host,
+            self.config.port,
+            f"auc-{self.config.zone}",
+            Will(topics.zone(self.config.zone, "auctioneer"), encode(gone)),
+            session_expiry_s=SESSION_EXPIRY_S,
+        )
+
+    def _subscriptions(self) -> list[tuple[str, int]]:
+        wanted = [(topics.from_robot("+", self.config.zone, "#"), 1), (topics.from_customer("+", "#"), 1)]
+        wanted.append((topics.state("+", "#"), 1))
+        return [*wanted, (topics.CLOCK, 0)] if self.config.simulated else wanted
+
+    def _opening(self) -> Command:
+        config = self.config
+        body = OpenMarket(
+            zone=config.zone, epoch=self.engine.epoch, seed=config.seed, terms=config.terms, customers=config.customers
+        )
+        return Command(SELF, body, self._now_ns())
+
+    def _now_ns(self) -> int:
+        return max(self._clock.now_ns(), self.engine.now_ns)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self.engine.take(tick(self._now_ns()))
+
+    async def _listen(self, transport: MqttTransport) -> None:
+        async for delivery in transport.deliveries():
+            try:
+                await self._receive(delivery)
+            except ProtocolError as error:
+                self._reject(delivery.topic, error)
+                delivery.ack()
+
+    async def _receive(self, delivery: Delivery) -> None:
+        address = topics.parse(delivery.topic)
+        if not delivery.payload and address.direction == "state":
+            delivery.ack()
+            return
+        message = decode(delivery.payload)
+        if isinstance(message.body, ClockTick):
+            self._advance(message.body)
+            await self.engine.take(tick(self._now_ns()), delivery.ack)
+            return
+        if not isinstance(message.body, INPUTS.get((address.direction, address.kind), ())):
+            raise ProtocolError("misplaced", f"{type(message.body).__name__} came on {delivery.topic}")
+        if message.src != address.name:
+            raise ProtocolError("wrong_sender", f"src {message.src!r} wrote to the topic of {address.name!r}")
+        try:
+            source = (CustomerId if address.direction == "in" else RobotId)(message.src)
+        except ValueError as error:
+            raise ProtocolError("malformed", str(error)) from None
+        await self.engine.take(Command(source, message.body, self._now_ns(), message.id, message.sid), delivery.ack)
+
+    def _advance(self, body: ClockTick) -> None:
+        if isinstance(self._clock, SimulationClock):
+            self._clock.advance(body.now_ns)
+
+    def _reject(self, topic: str, error: ProtocolError) -> None:
+        """Count a refused message; complain once per sender and minute."""
+        self.rejected[error.reason] += 1
+        sender, now = "/".join(topic.split("/")[:4]), time.monotonic()
+        if now - self._complained.get(sender, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
+            self._complained[sender] = now
+            log.warning("refused from %s: %s (%d of this kind so far)", sender, error, self.rejected[error.reason])

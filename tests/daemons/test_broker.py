@@ -1,0 +1,219 @@
+"""The market daemon on a real Mosquitto: customers and robots are plain MQTT clients here."""
+
+import asyncio
+import contextlib
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
+from fleet_market.contracts import MarketTerms
+from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.errors import PlaceError, StoreError
+from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import Envelope, decode, encode
+from fleet_market.protocol.messages import (
+    Accept,
+    Announce,
+    Ask,
+    AskLine,
+    Award,
+    Call,
+    Complete,
+    OrderReply,
+    Place,
+    PostOrder,
+    Presence,
+    Receipt,
+    Settle,
+    StatusReply,
+    StatusRequest,
+    StepEvidence,
+    WirePose,
+)
+
+pytestmark = pytest.mark.real
+CREDIT = 10**6
+
+
+class TwoPlaces:
+    def resolve(self, text, *, source, field):
+        if text not in ("a", "b"):
+            raise PlaceError(source, field, text, "use a or b")
+        return Place(x=1.0 if text == "a" else 9.0, y=1.0, name=text)
+
+
+class Peer:
+    """A robot or a customer on the wire."""
+
+    def __init__(self, transport, name):
+        self.transport, self.name, self.numbers = transport, name, itertools.count()
+
+    async def say(self, topic, body, message_id=None):
+        name = MessageId(message_id or f"{self.name}-{next(self.numbers)}")
+        await self.transport.publish(topic, encode(Envelope(id=name, ts=0, src=Identifier(self.name), body=body)))
+
+    async def hear(self, kind):
+        """The next message with a body of `kind`; what comes before it is passed over."""
+        async with asyncio.timeout(15):
+            async for delivery in self.transport.deliveries():
+                delivery.ack()
+                message = decode(delivery.payload, limit=10**6)
+                if isinstance(message.body, kind):
+                    return message
+        raise AssertionError("the stream of deliveries never ends")
+
+
+@contextlib.asynccontextmanager
+async def peer(broker, name, *filters):
+    config = MqttConfig(broker.host, broker.port, name)
+    async with MqttTransport(config, [(f, 1) for f in filters]) as transport:
+        await asyncio.wait_for(transport.connected.wait(), 10)
+        yield Peer(transport, name)
+
+
+@contextlib.asynccontextmanager
+async def market(mqtt, folder, **terms):
+    daemon = Broker(
+        BrokerConfig(
+            host=mqtt.host,
+            port=mqtt.port,
+            database=folder / "market.db",
+            places=TwoPlaces(),
+            terms=MarketTerms(**({"batch_s": 0.3} | terms)),
+            customers={CustomerId("ann"): 100 * CREDIT},
+        )
+    )
+    running = asyncio.create_task(daemon.run())
+    ready = asyncio.create_task(daemon.ready.wait())
+    await asyncio.wait({running, ready}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        ready.cancel()
+        running.result()
+    try:
+        yield daemon
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+@contextlib.asynccontextmanager
+async def ann_and_r1(mqtt):
+    ups = topics.to_robot("r1", "#"), topics.zone("main", "#")
+    async with peer(mqtt, "ann", topics.to_customer("ann", "#")) as ann, peer(mqtt, "r1", *ups) as r1:
+        spec = {"zone": "main", "owner": "acme", "robot_type": "t", "max_payload_kg": 9.0, "max_speed_mps": 1.0}
+        await r1.say(topics.state("r1", "announce"), Announce(battery_wh=480.0, **spec))
+        await r1.say(topics.state("r1", "presence"), Presence(status="online", zone="main"))
+        yield SimpleNamespace(ann=ann, r1=r1)
+
+
+def order(name="o1", **more):
+    fields = {"pickup": "a", "dropoff": "b", "payload_kg": 1.0, "deadline_s": 60.0, "max_price_uc": 8 * CREDIT} | more
+    return PostOrder(order=OrderId(name), **fields)
+
+
+async def win(robot):
+    """Ask for the first lot of the next call and accept the award."""
+    call = (await robot.hear(Call)).body
+    line = AskLine(lot=0, ask_uc=CREDIT, energy_uc=CREDIT, wear_uc=0, time_uc=0, energy_j=1.0, finish_ns=call.close_ns)
+    await robot.say(topics.from_robot("r1", "main", "ask"), Ask(call=call.call, asks=(line,)))
+    award = await robot.hear(Award)
+    await robot.say(topics.from_robot("r1", "main", "accept"), Accept(contract=award.body.contract))
+    assert (await robot.hear(Receipt)).body.result == "ok"
+    return award.body
+
+
+def proof(award, at_ns):
+    steps = [
+        StepEvidence(kind=kind, pose=WirePose(x=x, y=1.0), at_ns=at_ns) for kind, x in (("pickup", 1.0), ("dropoff", 9.0))
+    ]
+    return Complete(contract=award.contract, steps=tuple(steps), energy_j=5.0)
+
+
+async def books(ann):
+    await ann.say(topics.from_customer("ann", "status"), StatusRequest(what="orders"))
+    return (await ann.hear(StatusReply)).body
+
+
+async def test_an_order_goes_from_post_to_payment_over_the_wire(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await who.ann.say(topics.from_customer("ann", "order"), order())
+        assert (await who.ann.hear(OrderReply)).body.result == "accepted"
+        award = await win(who.r1)
+        await who.r1.say(topics.from_robot("r1", "main", "complete"), proof(award, daemon.engine.now_ns))
+        settle = await who.r1.hear(Settle)
+        assert settle.body.price_uc == 8 * CREDIT
+        status = await books(who.ann)
+        assert [o.state for o in status.orders] == ["settled"]
+        assert (status.escrow_left_uc, status.sum_debits_uc) == (0, status.sum_credits_uc)
+
+
+async def test_a_restart_in_the_middle_of_a_contract_loses_nothing(mqtt_broker, tmp_path):
+    async with ann_and_r1(mqtt_broker) as who:
+        async with market(mqtt_broker, tmp_path):
+            await who.r1.say(topics.state("r1", "announce"), ANNOUNCE)
+            await who.r1.say(topics.state("r1", "presence"), Presence(status="online", zone="main"))
+            await who.ann.say(topics.from_customer("ann", "order"), order(), "post-1")
+            assert (await who.ann.hear(OrderReply)).body.result == "accepted"
+            award = await win(who.r1)
+        async with market(mqtt_broker, tmp_path) as daemon:
+            assert daemon.engine.epoch == 2
+            await who.ann.say(topics.from_customer("ann", "order"), order(), "post-1")
+            assert (await who.ann.hear(OrderReply)).body.result == "accepted", "the stored answer again"
+            assert (await books(who.ann)).escrow_left_uc == 8 * CREDIT
+            await who.r1.say(topics.from_robot("r1", "main", "complete"), proof(award, daemon.engine.now_ns))
+            await who.r1.hear(Settle)
+            assert (await books(who.ann)).escrow_left_uc == 0
+
+
+ANNOUNCE = Announce(zone="main", owner="acme", robot_type="t", max_payload_kg=9.0, max_speed_mps=1.0, battery_wh=480.0)
+
+
+async def test_an_award_is_repeated_until_it_is_confirmed(mqtt_broker, tmp_path, monkeypatch):
+    monkeypatch.setattr("fleet_market.daemons.engine.RESEND_S", 0.2)
+    async with market(mqtt_broker, tmp_path, accept_s=30.0), ann_and_r1(mqtt_broker) as who:
+        await who.ann.say(topics.from_customer("ann", "order"), order())
+        call = (await who.r1.hear(Call)).body
+        line = AskLine(lot=0, ask_uc=1, energy_uc=1, wear_uc=0, time_uc=0, energy_j=1.0, finish_ns=1)
+        await who.r1.say(topics.from_robot("r1", "main", "ask"), Ask(call=call.call, asks=(line,)))
+        first, second = await who.r1.hear(Award), await who.r1.hear(Award)
+        assert first.id == second.id
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "reason"),
+    [
+        ("mkt/1/in/ann/order", b"{", "malformed"),
+        ("mkt/1/in/ann/order", b"x" * 5000, "oversized"),
+        ("mkt/1/in/bob/order", None, "wrong_sender"),
+        ("mkt/1/in/ann/why", None, "misplaced"),
+        ("mkt/1/from/ann/main/accept", None, "misplaced"),
+        ("mkt/1/in/ann/else/order", None, "topic"),
+    ],
+)
+async def test_a_bad_message_is_counted_and_does_nothing_else(mqtt_broker, tmp_path, topic, payload, reason):
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        if payload is None:
+            await who.ann.say(topic, order())
+        else:
+            await who.ann.transport.publish(topic, payload)
+        assert (await books(who.ann)).orders == ()
+        assert daemon.rejected[reason] == 1
+        assert sum(daemon.rejected.values()) == 1
+
+
+async def test_a_bad_order_is_answered_with_field_and_mend(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path), ann_and_r1(mqtt_broker) as who:
+        await who.ann.say(topics.from_customer("ann", "order"), order(pickup="moon"))
+        reply = (await who.ann.hear(OrderReply)).body
+        assert (reply.result, reply.errors[0].field, reply.errors[0].mend) == ("refused", "pickup", "use a or b")
+
+
+async def test_a_second_daemon_on_the_same_database_is_refused(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path):
+        with pytest.raises(StoreError, match="another market daemon"):
+            async with market(mqtt_broker, tmp_path):
+                pass
