@@ -1,0 +1,105 @@
+"""Ask the market something over MQTT and wait for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Self, TypeVar
+
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
+from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
+from fleet_market.ids import CustomerId, Identifier, MessageId
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView
+
+REPEAT_S = 1.0
+"""A request without an answer is sent again after this long, under the same id."""
+Reply = TypeVar("Reply", bound=Body)
+
+
+class Requester:
+    """A customer on the wire; use as an async context manager.
+
+    Parameters
+    ----------
+    host, port
+        The MQTT broker.
+    customer : CustomerId
+        In whose name.
+    timeout_s : float
+        How long to wait for a connection and for each answer.
+    """
+
+    def __init__(self, host: str, port: int, customer: CustomerId, *, timeout_s: float = 10.0) -> None:
+        client = f"{customer}-{secrets.token_hex(4)}"
+        self._customer, self._timeout_s = customer, timeout_s
+        self._where = f"{host}:{port}"
+        self._transport = MqttTransport(
+            MqttConfig(host, port, client), [(topics.to_customer(customer, "#"), 1), (topics.view("+", "order"), 1)]
+        )
+        self._waiting: dict[MessageId, asyncio.Future[Body]] = {}
+        self._events: asyncio.Queue[OrderView] = asyncio.Queue(10_000)
+
+    async def __aenter__(self) -> Self:
+        self._stack = contextlib.AsyncExitStack()
+        await self._stack.__aenter__()
+        try:
+            await self._stack.enter_async_context(self._transport)
+            tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+            listener = tasks.create_task(self._listen(), name="answers")
+            self._stack.callback(listener.cancel)
+            await asyncio.wait_for(self._transport.connected.wait(), self._timeout_s)
+        except TimeoutError:
+            await self._stack.aclose()
+            mend = "start `fleet-market broker`, or name the MQTT broker with --mqtt HOST:PORT"
+            raise BrokerError(f"no MQTT broker answers at {self._where}: {mend}") from None
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def ask(self, kind: str, body: AnyBody, answer: type[Reply]) -> Reply:
+        """Send `body` on the customer's topic `kind` until the market answers.
+
+        Raises
+        ------
+        ReplyTimeoutError
+            If no answer arrives in time.
+        """
+        name = MessageId(secrets.token_hex(10))
+        payload = encode(Envelope(id=name, ts=0, src=Identifier(self._customer), body=body))
+        future = self._waiting[name] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while not future.done():
+                    with contextlib.suppress(BrokerError):
+                        await self._transport.publish(topics.from_customer(self._customer, kind), payload)
+                    await asyncio.wait([future], timeout=REPEAT_S)
+        except TimeoutError:
+            raise ReplyTimeoutError(f"the market did not answer within {self._timeout_s:g} s: is it running?") from None
+        finally:
+            del self._waiting[name]
+        reply = future.result()
+        if not isinstance(reply, answer):
+            raise ProtocolError("unexpected", f"the market answered with {type(reply).__name__}")
+        return reply
+
+    async def events(self) -> AsyncIterator[OrderView]:
+        """Yield orders as they change."""
+        while True:
+            yield await self._events.get()
+
+    async def _listen(self) -> None:
+        async for delivery in self._transport.deliveries():
+            delivery.ack()
+            try:
+                message = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES)
+            except ProtocolError:
+                continue
+            if isinstance(message.body, OrderEvent):
+                await self._events.put(message.body.view)
+            elif message.corr is not None and (waiter := self._waiting.get(message.corr)) and not waiter.done():
+                waiter.set_result(message.body)

@@ -1,0 +1,39 @@
+"""The command `fleet-market`."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.markup import escape
+
+from fleet_market.cli.app import app
+from fleet_market.errors import BrokerError, FleetMarketError, InputError, ReplyTimeoutError
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_NO_ANSWER = 1, 2, 4
+
+
+def main() -> None:
+    """Run the command; errors of the product become one line and an exit code.
+
+    0 done, 1 failed, 2 bad input, 3 refused by the market, 4 no broker or no answer, 5 the order ended without success.
+    """
+    error: BaseException | None = None
+    try:
+        app()
+    except* FleetMarketError as group:
+        error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, InputError):
+        return EXIT_BAD_INPUT
+    return EXIT_NO_ANSWER if isinstance(error, BrokerError | ReplyTimeoutError) else EXIT_FAILED
+
+
+__all__ = ["main"]

@@ -1,0 +1,31 @@
+"""The commands and their groups."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+from pydantic import TypeAdapter
+
+from fleet_market.cli import customers, services
+from fleet_market.protocol.envelope import Envelope
+
+app = typer.Typer(
+    name="fleet-market",
+    help="A task marketplace for robot fleets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(customers.order, name="order")
+app.command()(customers.robots)
+app.command()(customers.why)
+app.command()(services.broker)
+app.command()(services.oracle)
+app.command()(services.mosquitto)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of every message on the wire."""
+    typer.echo(json.dumps(TypeAdapter(Envelope).json_schema(), indent=2))

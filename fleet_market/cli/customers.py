@@ -1,0 +1,237 @@
+"""Commands of customers and of everyone who looks on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from fleet_market.adapters.requests import Requester
+from fleet_market.cli.services import DEFAULT_MQTT, MqttOption, parse_endpoint
+from fleet_market.errors import InputError
+from fleet_market.ids import CustomerId, Identifier, OrderId
+from fleet_market.protocol.messages import (
+    CancelOrder,
+    FieldError,
+    OrderReply,
+    OrderState,
+    OrderView,
+    PostOrder,
+    QuoteReply,
+    QuoteRequest,
+    StatusReply,
+    StatusRequest,
+    WhyReply,
+    WhyRequest,
+)
+from fleet_market.units import Credits
+
+EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
+
+order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
+console = Console()
+
+AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.", min=0.1)]
+Answer = TypeVar("Answer")
+IdType = TypeVar("IdType", bound=Identifier)
+
+
+@order.command()
+def post(
+    order_id: Annotated[str, typer.Argument(metavar="ID", help="Your name for the order.")],
+    pickup: Annotated[str, typer.Option(help="Place: a name, x;y or x;y;yaw.")],
+    dropoff: Annotated[str, typer.Option(help="Place: a name, x;y or x;y;yaw.")],
+    max_price: Annotated[str, typer.Option(help="Most that you pay, credits.")],
+    payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
+    deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
+    release: Annotated[float, typer.Option(help="Seconds from now until it is on sale.", min=0)] = 0.0,
+    customer: AsOption = "demo",
+    mqtt: MqttOption = DEFAULT_MQTT,
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Post an order; its maximum price is put on hold."""
+    body = PostOrder(
+        order=_id(OrderId, order_id, "ID"),
+        pickup=pickup[:64],
+        dropoff=dropoff[:64],
+        payload_kg=payload,
+        release_s=release,
+        deadline_s=deadline,
+        max_price_uc=_credits(max_price, "--max-price"),
+    )
+    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("order", body, OrderReply))
+    _show_reply(reply, as_json)
+
+
+@order.command()
+def cancel(
+    order_id: Annotated[str, typer.Argument(metavar="ID")],
+    customer: AsOption = "demo",
+    mqtt: MqttOption = DEFAULT_MQTT,
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Take an order back; possible until a robot takes the parcel."""
+    body = CancelOrder(order=_id(OrderId, order_id, "ID"))
+    _show_reply(_ask(mqtt, customer, timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
+
+
+@order.command()
+def quote(
+    pickup: Annotated[str, typer.Option(help="Place: a name, x;y or x;y;yaw.")],
+    dropoff: Annotated[str, typer.Option(help="Place: a name, x;y or x;y;yaw.")],
+    payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
+    deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
+    customer: AsOption = "demo",
+    mqtt: MqttOption = DEFAULT_MQTT,
+    timeout: TimeoutOption = 20.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the robots what an order would cost now; nothing is bought."""
+    body = QuoteRequest(pickup=pickup[:64], dropoff=dropoff[:64], payload_kg=payload, deadline_s=deadline)
+    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("quote", body, QuoteReply))
+    if as_json:
+        _print_json(reply)
+    elif reply.best_ask_uc is not None:
+        second = "none" if reply.second_ask_uc is None else str(Credits(reply.second_ask_uc))
+        console.print(f"{reply.robots} robots ask; best {Credits(reply.best_ask_uc)} cr, best of another owner {second} cr")
+    else:
+        for robot, reason, detail in reply.declines:
+            console.print(f"{robot} declines: {reason} {detail}")
+        _show_errors(reply.errors)
+        console.print("no robot asks for it" if reply.result == "no_ask" else "refused")
+    raise typer.Exit(0 if reply.result == "quoted" else EXIT_REFUSED)
+
+
+@order.command()
+def watch(
+    order_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Until it is over; without: all, for ever.")
+    ] = None,
+    customer: AsOption = "demo",
+    mqtt: MqttOption = DEFAULT_MQTT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show orders as they change."""
+    wanted = None if order_id is None else _id(OrderId, order_id, "ID")
+
+    def show(view: OrderView) -> None:
+        if as_json:
+            typer.echo(view.model_dump_json())
+        else:
+            price = "" if view.price_uc is None else f" {Credits(view.price_uc)} cr"
+            console.print(f"{view.order} {view.state}{f' {view.robot}' if view.robot else ''}{price} {view.note}".rstrip())
+
+    async def follow(requester: Requester) -> OrderState | None:
+        status = await requester.ask("status", StatusRequest(what="orders", order=wanted), StatusReply)
+        for view in status.orders:
+            show(view)
+        if wanted is not None and not status.orders:
+            return None
+        if wanted is not None and status.orders[0].state.final:
+            return status.orders[0].state
+        async for view in requester.events():
+            if wanted in (None, view.order):
+                show(view)
+                if wanted is not None and view.state.final:
+                    return view.state
+        return None
+
+    state = _ask(mqtt, customer, 10.0, follow)
+    if state is None:
+        raise InputError("command line", "ID", order_id, "no such order: use the id of one that was posted")
+    raise typer.Exit(0 if state is OrderState.SETTLED else EXIT_NO_SUCCESS)
+
+
+def robots(mqtt: MqttOption = DEFAULT_MQTT, timeout: TimeoutOption = 10.0, as_json: JsonOption = False) -> None:
+    """List the robots that the market knows."""
+    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply))
+    if as_json:
+        _print_json(reply)
+        return
+    table = Table("robot", "owner", "type", "online", "doing", "orders", "settled", "earned")
+    for r in reply.robots:
+        earned, online = str(Credits(r.earned_uc)), "yes" if r.online else "no"
+        table.add_row(r.robot, r.owner, r.robot_type, online, r.doing, " ".join(r.contracts), str(r.settled), earned)
+    console.print(table)
+
+
+def why(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER")],
+    mqtt: MqttOption = DEFAULT_MQTT,
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell who asked what for an order, and why it went where it went or why nobody took it."""
+    body = WhyRequest(order=_id(OrderId, order_id, "ORDER"))
+    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("why", body, WhyReply))
+    if as_json:
+        _print_json(reply)
+    elif reply.view is None:
+        console.print(f"no order {order_id}")
+    else:
+        console.print(f"{reply.view.order} is {reply.view.state}. {reply.view.note}".rstrip())
+        for record in reply.records:
+            table = Table(
+                "robot", "owner", "ask", "energy", "wear", "time", "outcome", title=f"{record.call}: {record.summary}"
+            )
+            for ask in record.asks:
+                parts = (ask.ask_uc, ask.energy_uc, ask.wear_uc, ask.time_uc)
+                table.add_row(ask.robot, ask.owner, *("" if p is None else str(Credits(p)) for p in parts), ask.outcome)
+            console.print(table)
+    raise typer.Exit(0 if reply.found else EXIT_REFUSED)
+
+
+def _ask(mqtt: str, customer: str, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
+    host, port = parse_endpoint(mqtt)
+    name = _id(CustomerId, customer, "--as")
+
+    async def run() -> Answer:
+        async with Requester(host, port, name, timeout_s=timeout_s) as requester:
+            return await action(requester)
+
+    return asyncio.run(run())
+
+
+def _show_reply(reply: OrderReply, as_json: bool) -> None:
+    if as_json:
+        _print_json(reply)
+    else:
+        _show_errors(reply.errors)
+        console.print(f"{reply.order} {reply.result}")
+    if reply.result == "refused":
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _show_errors(errors: tuple[FieldError, ...]) -> None:
+    for error in errors:
+        console.print(f"[red]refused:[/] {error.field} was {error.value!r}: {error.mend}", highlight=False, soft_wrap=True)
+
+
+def _print_json(reply: BaseModel) -> None:
+    typer.echo(reply.model_dump_json(indent=2))
+
+
+def _credits(text: str, option: str) -> int:
+    try:
+        amount = Credits.parse(text).micro
+    except ValueError as error:
+        raise InputError("command line", option, text, str(error)) from None
+    if amount <= 0:
+        raise InputError("command line", option, text, "use more than 0 credits")
+    return amount
+
+
+def _id(kind: type[IdType], text: str, where: str) -> IdType:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError("command line", where, text, f"use {kind.RULE}") from None

@@ -1,0 +1,113 @@
+"""Commands that serve: the market, the oracle, the MQTT broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleet_market.adapters import mosquitto as mosquitto_adapter
+from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.map_files import load_map
+from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.oracle import OracleConfig, run_oracle
+from fleet_market.errors import InputError
+from fleet_market.ids import ZoneId
+from fleet_market.maps.places import Places
+from fleet_market.maps.roadmap import Roadmap
+
+TRACKING_MARGIN_M = 0.05
+"""A robot keeps this far from walls on top of its radius."""
+
+MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
+DEFAULT_MQTT = "127.0.0.1:1883"
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``.
+
+    Raises
+    ------
+    InputError
+        If the text is not of that form.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError("command line", "--mqtt", text, "use HOST:PORT, e.g. 127.0.0.1:1883")
+    return host, int(port)
+
+
+def broker(
+    fleet: Annotated[Path, typer.Option(help="Fleet file: terms, customers, places.")],
+    database: Annotated[Path, typer.Option(help="The market's database; made if it is not there.")],
+    map_file: Annotated[Path | None, typer.Option("--map", help="Map; else the one that the fleet file names.")] = None,
+    mqtt: MqttOption = DEFAULT_MQTT,
+    seed: Annotated[str, typer.Option(help="Draws the ties.")] = "0",
+    simulated: Annotated[bool, typer.Option(help="Take the time from a simulator's clock on MQTT.")] = False,
+) -> None:
+    """Run the market of one zone."""
+    host, port = parse_endpoint(mqtt)
+    loaded = load_fleet(fleet)
+    map_path = map_file or loaded.map
+    if map_path is None:
+        raise InputError(str(fleet), "map", None, "name a map there, or give --map")
+    grid = load_map(map_path)
+    roadmap = Roadmap.build(grid, clearance_m=loaded.footprint_radius_m + TRACKING_MARGIN_M)
+    places = Places(grid, roadmap, loaded.places)
+    for name in loaded.places:
+        places.resolve(name, source=str(fleet), field=f"places.{name}")
+    config = BrokerConfig(
+        host=host,
+        port=port,
+        database=database,
+        places=places,
+        zone=loaded.zone,
+        terms=loaded.terms,
+        customers=loaded.customers,
+        seed=seed,
+        simulated=simulated,
+    )
+
+    async def serve() -> None:
+        daemon = Broker(config)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(daemon.run(), name="market")
+            ready = tasks.create_task(daemon.ready.wait(), name="ready")
+            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                typer.echo(f"READY market {loaded.zone} on {mqtt}, epoch {daemon.engine.epoch}")
+
+    _serve(serve())
+
+
+def oracle(mqtt: MqttOption = DEFAULT_MQTT, zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main") -> None:
+    """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
+    host, port = parse_endpoint(mqtt)
+    _serve(run_oracle(OracleConfig(host, port, ZoneId(zone))))
+
+
+def mosquitto(
+    folder: Annotated[Path, typer.Option(help="Where to unpack it without privilege.")] = Path(".cache/mosquitto"),
+) -> None:
+    """Find Mosquitto, or fetch it: from apt, or without any privilege into a folder."""
+    mosquitto_adapter.install(folder, say=typer.echo)
+
+
+def _serve(service: Coroutine[Any, Any, None]) -> None:
+    """Run until SIGINT or SIGTERM, which both are an orderly end."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def run() -> None:
+        task = asyncio.ensure_future(service)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())

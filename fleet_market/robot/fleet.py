@@ -1,0 +1,60 @@
+"""A fleet as its file describes it: robots and their types, places, chargers, customers, terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet_market.body import Pose, RobotType
+from fleet_market.contracts import MarketTerms
+from fleet_market.ids import CustomerId, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.pricing import Tariff
+from fleet_market.protocol.messages import Place
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRobot:
+    """One robot of the fleet."""
+
+    id: RobotId
+    type: RobotType
+    owner: OwnerId
+    start: Pose | None
+    """Where it starts and parks; None: a free place is found on the map."""
+    soc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything in a fleet file."""
+
+    zone: ZoneId
+    map: Path | None
+    terms: MarketTerms
+    tariff: Tariff
+    customers: dict[CustomerId, int]
+    """Endowments, micro-credits."""
+    places: dict[str, Place]
+    chargers: tuple[Pose, ...]
+    auto_chargers: int
+    """How many chargers are to be placed on the map by themselves."""
+    robots: tuple[FleetRobot, ...]
+
+    @property
+    def footprint_radius_m(self) -> float:
+        """Radius of the largest robot."""
+        return max(robot.type.footprint_radius_m for robot in self.robots)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """One line of an order file; times in seconds from the start."""
+
+    line: int
+    id: OrderId
+    pickup: str
+    dropoff: str
+    payload_kg: float
+    release_s: float
+    deadline_s: float
+    max_price_uc: int

@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import pytest
+
+from fleet_market.adapters.fleet_files import load_fleet, load_orders
+from fleet_market.body import Pose
+from fleet_market.errors import InputError
+
+GOOD = """\
+zone: hall
+map: hall.yaml
+market: {batch_s: 1.0, lease_s: 20.0}
+tariff: {energy_credits_per_kwh: 30.5}
+customers: {ann: 12.5}
+places:
+  dock: 1.5;2;1.57
+  shelf: {x: 3, y: 4, radius_m: 0.5}
+chargers: ["1;1;0", {x: 2, y: 1}]
+types:
+  heavy: {like: carrier, mass_kg: 60.0, battery: {capacity_wh: 900.0}}
+robots:
+  - {id: amr-1, type: heavy, owner: acme, start: "5;5;0.5", soc: 0.5}
+  - {id: amr-2, type: runner}
+"""
+HEADER = "id,pickup,dropoff,payload_kg,release_s,deadline_s,max_price\n"
+
+
+def written(folder: Path, text: str | bytes, name: str = "fleet.yaml") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_fleet_file_is_read_exactly(tmp_path):
+    fleet = load_fleet(written(tmp_path, GOOD))
+    assert (fleet.zone, fleet.map) == ("hall", tmp_path / "hall.yaml")
+    assert (fleet.terms.batch_s, fleet.terms.lease_s, fleet.terms.accept_s) == (1.0, 20.0, 6.0)
+    assert fleet.tariff.energy_uc_per_kwh == 30_500_000
+    assert fleet.customers == {"ann": 12_500_000}
+    assert (fleet.places["dock"].yaw, fleet.places["shelf"].yaw) == (1.57, None)
+    assert fleet.places["shelf"].radius_m == 0.5
+    assert fleet.chargers == (Pose(1, 1, 0), Pose(2, 1, 0))
+    first, second = fleet.robots
+    assert (first.type.mass_kg, first.type.battery.capacity_wh, first.type.battery.voltage_v) == (60.0, 900.0, 24.0)
+    assert (first.start, first.soc, first.owner) == (Pose(5, 5, 0.5), 0.5, "acme")
+    assert (second.start, second.owner, second.type.name) == (None, "amr-2", "runner")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "mend"),
+    [
+        ("zone: hall", "zone: Hall!", "zone", "lower-case"),
+        ("zone: hall", "zome: hall", "zome", "no such field"),
+        ("batch_s: 1.0", "batch_s: -1.0", "market.batch_s", "greater than 0"),
+        ("batch_s: 1.0", "batch: 1.0", "market.batch", "extra"),
+        ("30.5", "-1", "tariff.energy_credits_per_kwh", "at least 0"),
+        ("ann: 12.5", "ann: lots", "customers.ann", "decimal number"),
+        ("ann: 12.5", "Ann: 12.5", "customers", "lower-case"),
+        ("dock: 1.5;2;1.57", "dock: 1.5", "places.dock", "x;y"),
+        ("dock: 1.5;2;1.57", "dock: a;b", "places.dock", "x;y"),
+        ("radius_m: 0.5", "radius_m: 9", "places.shelf.radius_m", "0.05 to 5"),
+        ('"1;1;0"', '"1;.inf"', "chargers[0]", "x;y"),
+        ("mass_kg: 60.0", "mass_kg: -1", "types.heavy.mass_kg", "greater than 0"),
+        ("mass_kg: 60.0", "weight: 60", "types.heavy.weight", "extra"),
+        ("type: heavy,", "type: huge,", "robots[0].type", "carrier, heavy, runner"),
+        ("soc: 0.5", "soc: 1.5", "robots[0].soc", "0 to 1"),
+        ("id: amr-2", "id: amr_1", "robots[1].id", "same ROS namespace"),
+        ("id: amr-2", "id: 2amr", "robots[1].id", "starting with a letter"),
+        ('start: "5;5;0.5"', "start: here", "robots[0].start", "x;y"),
+    ],
+)
+def test_a_malformed_fleet_file_names_file_field_value_and_mend(tmp_path, old, new, field, mend):
+    assert old in GOOD
+    path = written(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_fleet(path)
+    assert (caught.value.source, caught.value.field) == (str(path), field)
+    assert mend in caught.value.mend
+    assert str(path) in str(caught.value)
+
+
+def test_fleets_without_robots_or_without_yaml_are_refused(tmp_path):
+    for text, field in (("robots: []\n", "robots"), ("zone: a\n", "robots"), ("robots: [\n", "line 2"), ("- 1\n", "file")):
+        with pytest.raises(InputError) as caught:
+            load_fleet(written(tmp_path, text))
+        assert caught.value.field == field
+    with pytest.raises(InputError, match="No such file"):
+        load_fleet(tmp_path / "none.yaml")
+
+
+def test_an_order_file_is_read_exactly_in_any_order_of_columns(tmp_path):
+    text = "\ufeffmax_price,id,pickup,dropoff,payload_kg,release_s,deadline_s\n12.000001,A.1,dock,3;4;1.5,2.5,0,60\n\n"
+    (row,) = load_orders(written(tmp_path, text, "o.csv"))
+    assert (row.id, row.pickup, row.dropoff, row.max_price_uc, row.line) == ("A.1", "dock", "3;4;1.5", 12_000_001, 2)
+    assert (row.payload_kg, row.release_s, row.deadline_s) == (2.5, 0.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "mend"),
+    [
+        ("o1,a,b,1,0,60", "line 2", "7 fields"),
+        ("o1,a,b,1,0,60,5,9", "line 2", "7 fields"),
+        ("o 1,a,b,1,0,60,5", "line 2, id", "letters"),
+        ("o1,,b,1,0,60,5", "line 2, pickup", "name a place"),
+        ("o1,a,b,heavy,0,60,5", "line 2, payload_kg", "0 to 100000"),
+        ("o1,a,b,nan,0,60,5", "line 2, payload_kg", "0 to 100000"),
+        ("o1,a,b,-1,0,60,5", "line 2, payload_kg", "0 to 100000"),
+        ("o1,a,b,1,60,60,5", "line 2, deadline_s", "after release_s"),
+        ("o1,a,b,1,0,inf,5", "line 2, deadline_s", "0 to 1e+07"),
+        ("o1,a,b,1,0,60,0", "line 2, max_price", "more than 0"),
+        ("o1,a,b,1,0,60,0.0000001", "line 2, max_price", "6 decimals"),
+        ("o1,a,b,1,0,60,5\no1,a,b,1,0,60,5", "line 3, id", "line 2 has it"),
+        ("", "file", "1 to 100000 orders"),
+    ],
+)
+def test_a_malformed_order_file_names_line_field_and_mend(tmp_path, line, field, mend):
+    path = written(tmp_path, f"{HEADER}{line}\n", "o.csv")
+    with pytest.raises(InputError) as caught:
+        load_orders(path)
+    assert (caught.value.source, caught.value.field) == (str(path), field)
+    assert mend in caught.value.mend
+
+
+def test_a_wrong_header_and_a_wrong_encoding_are_refused(tmp_path):
+    with pytest.raises(InputError, match="use the header id,pickup"):
+        load_orders(written(tmp_path, "id,from,to\n1,a,b\n", "o.csv"))
+    with pytest.raises(InputError, match="save the file as UTF-8"):
+        load_orders(written(tmp_path, b"id\xff\n", "o.csv"))
