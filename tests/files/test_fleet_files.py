@@ -126,3 +126,10 @@ def test_a_wrong_header_and_a_wrong_encoding_are_refused(tmp_path):
         load_orders(written(tmp_path, "id,from,to\n1,a,b\n", "o.csv"))
     with pytest.raises(InputError, match="save the file as UTF-8"):
         load_orders(written(tmp_path, b"id\xff\n", "o.csv"))
+
+
+def test_the_examples_of_the_documentation_are_valid(tmp_path):
+    text = (Path(__file__).parents[2] / "docs/fleet_file.md").read_text()
+    fleet, orders = (text.split(f"```{kind}\n")[1].split("```")[0] for kind in ("yaml", "csv"))
+    assert [r.id for r in load_fleet(written(tmp_path, fleet)).robots] == ["amr-1", "amr-2"]
+    assert [o.id for o in load_orders(written(tmp_path, orders, "o.csv"))] == ["o1", "o2"]
