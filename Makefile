@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DATA ?= $(wildcard ../shared/data)
 
 .PHONY: setup test check clean mosquitto
 
@@ -24,7 +23,7 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 
 test: check mosquitto
-	FLEET_MARKET_DATA="$(if $(FLEET_MARKET_DATA),$(FLEET_MARKET_DATA),$(abspath $(DATA)))" $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 clean:
 	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
