@@ -143,6 +143,9 @@ class Desk:
         if errors or pickup is None or dropoff is None or command.message_id is None:
             _answer(command, "quote", QuoteReply(result="refused", errors=tuple(errors)), out)
             return
+        if not any(robot.online for robot in self._state.robots.values()):
+            _answer(command, "quote", QuoteReply(result="no_ask"), out)
+            return
         lot = Lot(
             order=OrderId(f"quote-{derive(command.source, command.message_id)}"),
             pickup=pickup,

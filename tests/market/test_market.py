@@ -336,6 +336,14 @@ def test_a_quote_is_priced_by_the_robots_and_awards_nothing():
     assert town.market.ledger.escrow_left_uc() == 0
 
 
+def test_a_quote_is_answered_at_once_when_no_robot_is_there_to_ask():
+    town = Town()
+    for robot in ("r1", "r2"):
+        town.give(robot, Presence(status="offline", zone="main"))
+    (reply,) = town.give("ann", QuoteRequest(pickup="a", dropoff="b", payload_kg=1.0, deadline_s=60.0), "q1")
+    assert (reply.result, reply.robots) == ("no_ask", 0)
+
+
 def test_why_tells_who_asked_what_and_why_each_lost():
     town = Town()
     town.post(max_price_uc=4 * CREDIT)
