@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -94,9 +95,13 @@ def oracle(mqtt: MqttOption = DEFAULT_MQTT, zone: Annotated[str, typer.Option(he
 
 def mosquitto(
     folder: Annotated[Path, typer.Option(help="Where to unpack it without privilege.")] = Path(".cache/mosquitto"),
+    run: Annotated[int | None, typer.Option(metavar="PORT", help="Run it on this loopback port.", min=1, max=65535)] = None,
 ) -> None:
-    """Find Mosquitto, or fetch it: from apt, or without any privilege into a folder."""
-    mosquitto_adapter.install(folder, say=typer.echo)
+    """Find Mosquitto, or fetch it: from apt, or without any privilege into a folder; run it if asked."""
+    found = mosquitto_adapter.install(folder, say=typer.echo)
+    if run is not None:
+        config = mosquitto_adapter.write_config(folder / f"port-{run}", run)
+        os.execve(found.path, [str(found.path), "-c", str(config)], found.environment())  # noqa: S606 - becomes Mosquitto
 
 
 def _serve(service: Coroutine[Any, Any, None]) -> None:

@@ -122,3 +122,18 @@ def test_the_schema_of_every_message_is_printed():
     schema = json.loads(run("schema"))
     kinds = {name for name, definition in schema["$defs"].items() if "type" in definition.get("properties", {})}
     assert {kind.__name__ for kind in AnyBody.__args__[0].__args__} == kinds
+
+
+@pytest.mark.real
+def test_mosquitto_is_found_and_run_on_the_loopback_interface(mosquitto, tmp_path):
+    from fleet_market.adapters.mosquitto import free_port
+
+    port = free_port()
+    command = ["mosquitto", "--folder", tmp_path, "--run", port]
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("fleet-market"), *map(str, command)], stdout=subprocess.PIPE, text=True
+    ) as broker:
+        assert broker.stdout.readline().startswith("Mosquitto 2.")
+        shown = run("why", "o1", "--mqtt", f"127.0.0.1:{port}", "--timeout", "3", code=4)
+        assert "did not answer within 3 s" in shown, "the broker answers, there is no market"
+        broker.terminate()
