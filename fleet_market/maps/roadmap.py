@@ -89,6 +89,7 @@ class Roadmap:
         self.points = points
         self.pitch_m = pitch_m
         self.clearance_m = clearance_m
+        self.name = grid.name
         self.xy: list[Point] = [(float(x), float(y)) for x, y in points]
         self._edges = edges
         self._clear = clear
@@ -135,6 +136,10 @@ class Roadmap:
         """Return whether a robot standing at the point keeps its clearance."""
         cell = self._grid.cell(x, y)
         return cell is not None and bool(self._clear[cell])
+
+    def connects(self, a: Point, b: Point) -> bool:
+        """Return whether a robot can drive straight from one point to the other and keep its clearance."""
+        return self.is_clear(*b) and _segment_clear(self._grid, self._clear, a, b)
 
     def within(self, x: float, y: float, radius_m: float) -> list[int]:
         """Return the nodes within `radius_m` of a point, in ascending order."""
