@@ -20,11 +20,7 @@ from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.errors import InputError
 from fleet_market.ids import ZoneId
-from fleet_market.maps.places import Places
-from fleet_market.maps.roadmap import Roadmap
-
-TRACKING_MARGIN_M = 0.05
-"""A robot keeps this far from walls on top of its radius."""
+from fleet_market.robot.floor import lay_out
 
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
 DEFAULT_MQTT = "127.0.0.1:1883"
@@ -58,21 +54,18 @@ def broker(
     map_path = map_file or loaded.map
     if map_path is None:
         raise InputError(str(fleet), "map", None, "name a map there, or give --map")
-    grid = load_map(map_path)
-    roadmap = Roadmap.build(grid, clearance_m=loaded.footprint_radius_m + TRACKING_MARGIN_M)
-    places = Places(grid, roadmap, loaded.places)
-    for name in loaded.places:
-        places.resolve(name, source=str(fleet), field=f"places.{name}")
+    floor = lay_out(loaded, load_map(map_path), source=str(fleet))
     config = BrokerConfig(
         host=host,
         port=port,
         database=database,
-        places=places,
+        places=floor.places,
         zone=loaded.zone,
         terms=loaded.terms,
         customers=loaded.customers,
         seed=seed,
         simulated=simulated,
+        traffic=floor.traffic(),
     )
 
     async def serve() -> None:

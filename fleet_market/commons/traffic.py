@@ -18,7 +18,7 @@ from fleet_market.errors import InputError
 from fleet_market.ids import MessageId, RobotId, RouteId, derive
 from fleet_market.maps.parking import ON_NODE_M
 from fleet_market.maps.roadmap import Roadmap
-from fleet_market.protocol.messages import Body, Position, Release, Reroute, Route, RouteRequest
+from fleet_market.protocol.messages import Position, Release, Reroute, Route, RouteRequest
 
 SEPARATION_MARGIN_M = 0.28
 """Two robots keep this much more than their radii: tracking errors, lattice diagonals, and air."""
@@ -31,7 +31,7 @@ COAST_M = 1.3
 FAULT = "fault"
 """What a robot is `doing` that cannot move any more."""
 
-Messages = list[tuple[RobotId, Body]]
+Messages = list[tuple[RobotId, Route | Release | Reroute]]
 
 
 def separation_m(footprint_radius_m: float) -> float:

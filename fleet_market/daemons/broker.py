@@ -13,11 +13,13 @@ from fleet_market.adapters.clocks import SimulationClock, WallClock
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.adapters.sqlite_store import SqliteStore
 from fleet_market.adapters.store_writer import StoreWriter
+from fleet_market.commons import TrafficControl
+from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
-from fleet_market.market import Command, Market, OpenMarket
+from fleet_market.market import Command, Market, OpenMarket, Send
 from fleet_market.market.commands import SELF
 from fleet_market.market.desk import PlaceBook
 from fleet_market.market.market import tick
@@ -35,11 +37,16 @@ from fleet_market.protocol.messages import (
     ClockTick,
     Complete,
     Decline,
+    Position,
     PostOrder,
     Presence,
     Progress,
     QuoteRequest,
     Receipt,
+    Release,
+    Reroute,
+    Route,
+    RouteRequest,
     StatusRequest,
     WhyRequest,
 )
@@ -58,6 +65,8 @@ INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "complete"): Complete,
     ("from", "abort"): Abort,
     ("from", "receipt"): Receipt,
+    ("from", "route"): RouteRequest,
+    ("from", "position"): Position,
     ("state", "presence"): Presence,
     ("state", "announce"): Announce,
     ("in", "order"): PostOrder,
@@ -83,6 +92,8 @@ class BrokerConfig:
     seed: str = "0"
     simulated: bool = False
     """Whether time comes from a simulator."""
+    traffic: TrafficControl | None = None
+    """Grants the right of way; without it robots get no routes."""
 
 
 class Broker:
@@ -181,7 +192,30 @@ class Broker:
             source = (CustomerId if address.direction == "in" else RobotId)(message.src)
         except ValueError as error:
             raise ProtocolError("malformed", str(error)) from None
+        if isinstance(source, RobotId) and (sends := self._direct(source, message.body)) is not None:
+            await self.engine.tell(sends, delivery.ack)
+            return
         await self.engine.take(Command(source, message.body, self._now_ns(), message.id, message.sid), delivery.ack)
+        if isinstance(source, RobotId) and isinstance(message.body, Presence) and message.body.status != "online":
+            await self.engine.tell(self._turn_away_from(source, message.sid))
+
+    def _direct(self, robot: RobotId, body: Body) -> list[Send] | None:
+        """Return what the traffic control says to a robot's message, None if the message is not for it."""
+        if not isinstance(body, RouteRequest | Position):
+            return None
+        if self.config.traffic is None:
+            raise ProtocolError("no_traffic", "this daemon grants no right of way")
+        if isinstance(body, Position):
+            self.engine.market.handle(Command(robot, body, self._now_ns()))
+            return _addressed(self.config.traffic.position(robot, body, self._now_ns()))
+        return _addressed(self.config.traffic.request(robot, body, self._now_ns()))
+
+    def _turn_away_from(self, robot: RobotId, sid: int) -> list[Send]:
+        """Return what the others are told when a robot is gone; a will of an earlier session says nothing."""
+        known = self.engine.market.state.robots.get(robot)
+        if self.config.traffic is None or known is None or known.sid != sid:
+            return []
+        return _addressed(self.config.traffic.lost(robot, self._now_ns()))
 
     def _advance(self, body: ClockTick) -> None:
         if isinstance(self._clock, SimulationClock):
@@ -194,3 +228,8 @@ class Broker:
         if now - self._complained.get(sender, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
             self._complained[sender] = now
             log.warning("refused from %s: %s (%d of this kind so far)", sender, error, self.rejected[error.reason])
+
+
+def _addressed(messages: Messages) -> list[Send]:
+    kinds: dict[type[Body], str] = {Route: "route", Release: "release", Reroute: "reroute"}
+    return [Send(topics.to_robot(robot, kinds[type(body)]), body) for robot, body in messages]

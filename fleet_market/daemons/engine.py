@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fleet_market.adapters.sqlite_store import MAX_REPLIES, SqliteStore
@@ -102,6 +102,11 @@ class Engine:
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
         await self._effects.put(_Effect(stored, public, ack))
+
+    async def tell(self, sends: Sequence[Send], ack: Ack = lambda: None) -> None:
+        """Send messages that follow from nothing stored, in their turn; then acknowledge what they answer."""
+        messages = tuple((send.topic, self._sealed(send), send.retain) for send in sends)
+        await self._effects.put(_Effect(None, messages, ack))
 
     def _store_effects(
         self, command: Command, outcome: Outcome, messages: list[tuple[Send, bytes]]

@@ -180,14 +180,17 @@ class Desk:
         for robot, known in sorted(self._state.robots.items()):
             contracts = self._state.of_robot(robot)
             latest = next((c for c in contracts if c.phase is not Phase.QUEUED), None)
+            seen = known.position
+            pose = seen.pose if seen is not None else latest.pose if latest is not None else None
             views.append(
                 RobotView(
                     robot=robot,
                     owner=known.announce.owner,
                     robot_type=known.announce.robot_type,
                     online=known.online,
-                    pose=latest.pose if latest is not None else None,
-                    doing=latest.phase if latest is not None else "idle",
+                    pose=pose,
+                    soc=None if seen is None else seen.soc,
+                    doing=seen.doing if seen is not None else latest.phase if latest is not None else "idle",
                     contracts=tuple(c.order for c in contracts),
                     settled=known.settled,
                     earned_uc=known.earned_uc,

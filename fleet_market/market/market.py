@@ -19,6 +19,7 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    Position,
     PostOrder,
     Presence,
     QuoteRequest,
@@ -70,6 +71,9 @@ class Market:
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
                 self._robot(command, body, out)
+            case Position() as body:
+                if (known := self.state.robots.get(RobotId(command.source))) is not None:
+                    known.position = body
             case Ask() as body:
                 self._batches.take(RobotId(command.source), body, out)
             case Receipt() as body:

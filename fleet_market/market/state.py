@@ -10,7 +10,7 @@ from fleet_market.ids import AccountId, CallId, ContractId, MessageId, OrderId, 
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.protocol import topics
-from fleet_market.protocol.messages import Announce, Ask, Cancel, Lot, OrderEvent, OrderState
+from fleet_market.protocol.messages import Announce, Ask, Cancel, Lot, OrderEvent, OrderState, Position
 
 WORLD = account(AccountKind.WORLD, "mint")
 
@@ -28,6 +28,8 @@ class RobotRecord:
     online: bool = False
     settled: int = 0
     earned_uc: int = 0
+    position: Position | None = None
+    """For those who look on only: positions are not logged, so nothing may be decided on them."""
 
 
 @dataclass(slots=True)
