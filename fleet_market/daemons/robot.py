@@ -1,0 +1,179 @@
+"""The robot daemon: one agent between its driver and the market, on MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
+from fleet_market.body import Job, Result
+from fleet_market.errors import BrokerError, ProtocolError
+from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
+from fleet_market.ports import Clock, RobotDriver
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import Announce, AnyBody, Presence
+from fleet_market.robot.agent import Agent, AgentConfig
+from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
+
+log = logging.getLogger(__name__)
+
+SENSE_S = 0.05
+"""Period of looking at the telemetry (wall time)."""
+STOP_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 60.0
+LEAVE_TIMEOUT_S = 2.0
+SESSION_EXPIRY_S = 60
+MAX_UNSENT = 1000
+EPOCH_OF_SESSIONS_S = 1_700_000_000
+
+
+def new_session() -> int:
+    """Return a session number that is larger than that of every earlier start of the robot."""
+    return int(time.time()) - EPOCH_OF_SESSIONS_S
+
+
+@dataclass(frozen=True, slots=True)
+class RobotConfig:
+    """Where a robot trades, and as whose."""
+
+    agent: AgentConfig
+    owner: OwnerId
+    host: str
+    port: int
+    zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+
+
+class RobotDaemon:
+    """Runs one robot's agent.
+
+    Parameters
+    ----------
+    driver : RobotDriver
+        Not yet open.
+    clock : Clock
+        Market time.
+    """
+
+    def __init__(self, config: RobotConfig, driver: RobotDriver, clock: Clock) -> None:
+        self.config, self.agent = config, Agent(config.agent)
+        self._driver, self._clock = driver, clock
+        self._robot = config.agent.robot
+        self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
+        self._job: asyncio.Task[None] | None = None
+
+    async def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until cancelled; calls `ready` when the robot has telemetry and takes part in the market.
+
+        Raises
+        ------
+        TimeoutError
+            If the robot's telemetry does not come.
+        """
+        await self._driver.open(timeout_s=OPEN_TIMEOUT_S)
+        try:
+            wanted = [(topics.to_robot(self._robot, "#"), 1), (topics.zone(self.config.zone, "#"), 1)]
+            async with MqttTransport(self._mqtt(), wanted, on_connect=[self._greet]) as self._transport:
+                await self._transport.connected.wait()
+                try:
+                    async with asyncio.TaskGroup() as self._tasks:
+                        self._tasks.create_task(self._listen(self._transport), name="inputs")
+                        self._tasks.create_task(self._send(self._transport), name="outputs")
+                        self._tasks.create_task(self._sense(), name="telemetry")
+                        ready()
+                finally:
+                    await self._take_leave()
+        finally:
+            await self._driver.close()
+
+    async def _take_leave(self) -> None:
+        """Say that the robot is gone on purpose; otherwise the broker says that it is lost."""
+        gone = self._envelope(Presence(status="offline", zone=self.config.zone), MessageId(derive("gone", self._session)))
+        with contextlib.suppress(BrokerError, TimeoutError):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                await self._transport.publish(topics.state(self._robot, "presence"), encode(gone), retain=True)
+
+    def _mqtt(self) -> MqttConfig:
+        will = self._envelope(Presence(status="lost", zone=self.config.zone), MessageId(derive("will", self._session)))
+        return MqttConfig(
+            self.config.host,
+            self.config.port,
+            self._robot,
+            Will(topics.state(self._robot, "presence"), encode(will)),
+            session_expiry_s=SESSION_EXPIRY_S,
+        )
+
+    @property
+    def _session(self) -> int:
+        return self.config.agent.session
+
+    def _envelope(self, body: AnyBody, name: MessageId) -> Envelope:
+        return Envelope(id=name, ts=self._clock.now_ns(), src=Identifier(self._robot), sid=self._session, body=body)
+
+    async def _greet(self) -> None:
+        """Say who this is after every connection; both are retained."""
+        robot, battery = self.config.agent.type, self.config.agent.type.battery
+        announce = Announce(
+            zone=self.config.zone,
+            owner=self.config.owner,
+            robot_type=robot.name,
+            max_payload_kg=robot.max_payload_kg,
+            max_speed_mps=robot.max_speed_mps,
+            battery_wh=battery.capacity_wh,
+        )
+        for kind, body in (("announce", announce), ("presence", Presence(status="online", zone=self.config.zone))):
+            message = self._envelope(body, MessageId(derive(kind, self._robot, time.time_ns())))
+            await self._transport.publish(topics.state(self._robot, kind), encode(message), retain=True)
+
+    async def _listen(self, transport: MqttTransport) -> None:
+        async for delivery in transport.deliveries():
+            try:
+                message = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES)
+            except ProtocolError as error:
+                log.warning("passed over: %s", error)
+            else:
+                self._carry_out(self.agent.hear(message.id, message.body, self._clock.now_ns()))
+            delivery.ack()
+
+    async def _sense(self) -> None:
+        while True:
+            self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
+            await asyncio.sleep(SENSE_S)
+
+    async def _send(self, transport: MqttTransport) -> None:
+        while True:
+            kind, body, name = await self._unsent.get()
+            topic = topics.from_robot(self._robot, self.config.zone, kind)
+            with contextlib.suppress(BrokerError):
+                await transport.publish(topic, encode(self._envelope(body, name)))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Say(kind, body, name):
+                    if self._unsent.full():
+                        self._unsent.get_nowait()
+                    self._unsent.put_nowait((kind, body, name))
+                case RunJob(job, deadline_s):
+                    self._job = self._tasks.create_task(self._run(job, deadline_s), name=job.id)
+                case ReleaseJob(job_id, points):
+                    self._driver.release(job_id, points)
+                case StopJob(reason):
+                    log.info("stops: %s", reason)
+                    self._tasks.create_task(self._stop(), name="stop")
+
+    async def _run(self, job: Job, deadline_s: float) -> None:
+        def step_done(step: int, _text: str) -> None:
+            self._carry_out(self.agent.step_done(job.id, step, self._clock.now_ns()))
+
+        result: Result = await self._driver.run(job, deadline_s=deadline_s, on_step=step_done)
+        if result.reason:
+            log.info("%s: %s %s", job.id, result.end, result.reason)
+        self._carry_out(self.agent.job_ended(result, self._clock.now_ns()))
+
+    async def _stop(self) -> None:
+        await self._driver.stop(timeout_s=STOP_TIMEOUT_S)
