@@ -25,7 +25,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fleet_market.errors import BrokerError
+from fleet_market.errors import BrokerError, InputError
 from fleet_market.ports import Delivery
 
 log = logging.getLogger(__name__)
@@ -199,3 +199,17 @@ class MqttTransport:
     def _on_publish(self, _client: Any, _data: Any, mid: int, code: ReasonCode, _properties: Any) -> None:
         if (waiter := self._confirmations.get(mid)) is not None and not waiter.done():
             waiter.set_result(code)
+
+
+def parse_endpoint(text: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``.
+
+    Raises
+    ------
+    InputError
+        If the text is not of that form.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InputError("command line", "--mqtt", text, "use HOST:PORT, e.g. 127.0.0.1:1883")
+    return host, int(port)

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
+from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
-from fleet_market.cli.services import DEFAULT_MQTT, MqttOption, parse_endpoint
+from fleet_market.cli.services import DEFAULT_MQTT, MqttOption
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (

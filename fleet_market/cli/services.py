@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
-import signal
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.map_files import load_map
+from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
+from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import InputError
 from fleet_market.ids import ZoneId
 from fleet_market.robot.floor import lay_out
 
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
 DEFAULT_MQTT = "127.0.0.1:1883"
-
-
-def parse_endpoint(text: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``.
-
-    Raises
-    ------
-    InputError
-        If the text is not of that form.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InputError("command line", "--mqtt", text, "use HOST:PORT, e.g. 127.0.0.1:1883")
-    return host, int(port)
 
 
 def broker(
@@ -77,13 +61,13 @@ def broker(
             if not running.done():
                 typer.echo(f"READY market {loaded.zone} on {mqtt}, epoch {daemon.engine.epoch}")
 
-    _serve(serve())
+    run_until_signal(serve())
 
 
 def oracle(mqtt: MqttOption = DEFAULT_MQTT, zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main") -> None:
     """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
     host, port = parse_endpoint(mqtt)
-    _serve(run_oracle(OracleConfig(host, port, ZoneId(zone))))
+    run_until_signal(run_oracle(OracleConfig(host, port, ZoneId(zone))))
 
 
 def mosquitto(
@@ -95,17 +79,3 @@ def mosquitto(
     if run is not None:
         config = mosquitto_adapter.write_config(folder / f"port-{run}", run)
         os.execve(found.path, [str(found.path), "-c", str(config)], found.environment())  # noqa: S606 - becomes Mosquitto
-
-
-def _serve(service: Coroutine[Any, Any, None]) -> None:
-    """Run until SIGINT or SIGTERM, which both are an orderly end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    async def run() -> None:
-        task = asyncio.ensure_future(service)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    asyncio.run(run())

@@ -9,6 +9,9 @@ from fleet_market.contracts.order import Order
 from fleet_market.contracts.terms import MarketTerms
 from fleet_market.protocol.messages import Complete, Place, StepEvidence
 
+CLOCK_SLACK_NS = 1_000_000_000
+"""The clocks of a robot and of the market may differ by this."""
+
 
 def find_faults(complete: Complete, contract: Contract, order: Order, terms: MarketTerms, now_ns: int) -> list[str]:
     """Return what is missing or wrong in the evidence, one sentence each; an empty list means: pay.
@@ -25,7 +28,7 @@ def find_faults(complete: Complete, contract: Contract, order: Order, terms: Mar
         *_pose_faults(dropoff, order.dropoff, terms),
         *_load_faults(pickup, dropoff, order.payload_kg, terms),
     ]
-    if not contract.awarded_ns <= pickup.at_ns <= dropoff.at_ns <= now_ns:
+    if not contract.awarded_ns - CLOCK_SLACK_NS <= pickup.at_ns <= dropoff.at_ns <= now_ns + CLOCK_SLACK_NS:
         faults.append(
             f"times must run from the award ({contract.awarded_ns}) over pickup ({pickup.at_ns}) and dropoff"
             f" ({dropoff.at_ns}) to now ({now_ns})"

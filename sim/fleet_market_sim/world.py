@@ -32,7 +32,8 @@ BRAKING = 2.0
 """Braking may be this much harder than acceleration."""
 YAW_ACCEL_RADPS2 = 3.0
 CHARGER_REACH_M = 0.3
-HANDOVER_REACH_M = 2.0
+HANDOVER_REACH_M = 4.0
+"""A parcel can be carried over from one standing robot to another this far away."""
 STANDSTILL_MPS = 0.02
 CONTACT_HALF_LENGTH_M = 0.004
 
@@ -105,7 +106,8 @@ class SimWorld:
         self, grid: OccupancyGrid, robots: Sequence[SimRobotConfig], *, chargers: Sequence[Pose] = (), hz: int = HZ
     ) -> None:
         self.contacts = Contacts()
-        self._hz, self._steps = hz, 0
+        self.hz = hz
+        self._steps = 0
         self._chargers = tuple(chargers)
         self._touched_ns: dict[tuple[str, str], int] = {}
         self._client = pybullet.connect(pybullet.DIRECT)
@@ -135,7 +137,7 @@ class SimWorld:
     @property
     def time_ns(self) -> int:
         """Simulation time since the start."""
-        return self._steps * 1_000_000_000 // self._hz
+        return self._steps * 1_000_000_000 // self.hz
 
     def command(self, robot_id: RobotId, vx: float, wz: float, *, valid_s: float) -> None:
         """Drive at `vx` m/s and `wz` rad/s within the type's limits; the base brakes by itself after `valid_s`."""
@@ -190,7 +192,7 @@ class SimWorld:
 
     def step(self, steps: int = 1) -> None:
         """Let the world run for a number of physics steps."""
-        dt = 1 / self._hz
+        dt = 1 / self.hz
         for _ in range(steps):
             for robot in self._robots.values():
                 self._drive(robot, dt)

@@ -1,0 +1,220 @@
+"""Start processes, watch them, and leave none behind."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from fleet_market.errors import FleetMarketError
+
+POLL_S = 0.05
+SAMPLE_S = 1.0
+PATIENCE_S = 6.0
+"""Time to end after SIGINT, and again after SIGTERM, before SIGKILL."""
+TAIL_LINES, TAIL_BYTES = 8, 4000
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal that a process gets when its parent dies."""
+MIB = 2**20
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class ProcessError(FleetMarketError):
+    """A process did not start, or died although everything depends on it; quotes its last words."""
+
+    def __init__(self, name: str, what: str, log: Path) -> None:
+        self.name = name
+        super().__init__(f"{name} {what}; {log}:\n{tail(log)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A process to be run.
+
+    Parameters
+    ----------
+    name : str
+        Unique; names its log file too.
+    arguments : sequence of str
+    environment : mapping, optional
+        On top of the environment of the supervisor.
+    ready : str
+        It is ready when its log contains this; empty: at once.
+    critical : bool
+        Whether its death ends everything.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str] | None = None
+    ready: str = ""
+    critical: bool = True
+
+
+@dataclass(slots=True)
+class Usage:
+    """What a process has used."""
+
+    cpu_s: float = 0.0
+    lived_s: float = 0.0
+    peak_rss_mib: float = 0.0
+
+
+class Supervisor:
+    """Runs programs; use as an async context manager, at whose end all of them are ended.
+
+    Parameters
+    ----------
+    folder : Path
+        For the logs, one file per program.
+    on_death : callable
+        Called with name and exit code when a program dies that is not critical.
+    """
+
+    def __init__(self, folder: Path, on_death: Callable[[str, int], None]) -> None:
+        self._folder, self._on_death = folder, on_death
+        self._programs: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
+        self._reported: set[str] = set()
+        self.usage: dict[str, Usage] = {}
+
+    async def __aenter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a program."""
+        return self._programs[name][1].pid
+
+    def log(self, name: str) -> Path:
+        """Return the file that a program's output goes to."""
+        return self._folder / f"{name}.log"
+
+    def start(self, program: Program) -> None:
+        """Start a program; `wait_ready` waits for it.
+
+        Raises
+        ------
+        ProcessError
+            If it cannot be started.
+        """
+        with self.log(program.name).open("wb") as log:
+            try:
+                process = subprocess.Popen(
+                    program.arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(program.environment or {})},
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+            except OSError as error:
+                raise ProcessError(program.name, f"cannot be started: {error}", self.log(program.name)) from None
+        self._programs[program.name] = (program, process)
+        self.usage[program.name] = Usage()
+
+    async def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> None:
+        """Wait until the programs have said that they are ready.
+
+        Raises
+        ------
+        ProcessError
+            If one dies before, or is not ready in time.
+        """
+        waiting = list(names)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while waiting:
+                    waiting = [name for name in waiting if not self._is_ready(name)]
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise ProcessError(waiting[0], f"was not ready after {timeout_s:g} s", self.log(waiting[0])) from None
+
+    def _is_ready(self, name: str) -> bool:
+        program, process = self._programs[name]
+        if (code := process.poll()) is not None:
+            raise ProcessError(name, f"ended at its start with exit code {code}", self.log(name))
+        return program.ready.encode() in self.log(name).read_bytes()
+
+    async def watch(self) -> None:
+        """Watch until cancelled: report deaths, measure CPU time and memory.
+
+        Raises
+        ------
+        ProcessError
+            If a critical program dies.
+        """
+        ticks = 0
+        while True:
+            for name, (program, process) in self._programs.items():
+                code = process.poll()
+                if code is None or name in self._reported:
+                    continue
+                self._reported.add(name)
+                if program.critical:
+                    raise ProcessError(name, f"died with exit code {code}", self.log(name))
+                self._on_death(name, code)
+            if ticks % round(SAMPLE_S / POLL_S) == 0:
+                self._measure()
+            ticks += 1
+            await asyncio.sleep(POLL_S)
+
+    def _measure(self) -> None:
+        for name, (_, process) in self._programs.items():
+            try:
+                seen = psutil.Process(process.pid)
+                times = seen.cpu_times()
+                usage = self.usage[name]
+                usage.cpu_s = times.user + times.system + times.children_user + times.children_system
+                usage.lived_s = max(1e-3, time.time() - seen.create_time())
+                usage.peak_rss_mib = max(usage.peak_rss_mib, seen.memory_info().rss / MIB)
+            except psutil.Error:
+                continue
+
+    async def stop(self) -> None:
+        """End all programs, the last started first to hear of it; whoever does not listen is killed with his children."""
+        processes = [process for _, process in reversed(self._programs.values())]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            alive = [p for p in processes if p.poll() is None]
+            for process in alive:
+                process.send_signal(number)
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    while any(p.poll() is None for p in alive):
+                        await asyncio.sleep(POLL_S)
+            except TimeoutError:
+                continue
+        for process in processes:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        for process in processes:
+            process.wait()
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log file."""
+    try:
+        text = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+    except OSError:
+        return "(no log)"
+    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-TAIL_LINES:]) or "    (it said nothing)"
+
+
+def _die_with_parent() -> None:
+    """Run in the child before its program: get SIGKILL when the supervisor dies; take SIGINT, which scripts may ignore."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

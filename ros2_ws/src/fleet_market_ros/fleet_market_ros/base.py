@@ -1,0 +1,166 @@
+"""A mobile base behind ROS topics, as the fleet market's drivers see it.
+
+Topics, in the node's namespace::
+
+    odom           nav_msgs/Odometry           in    pose in the map frame, twist
+    joint_states   sensor_msgs/JointState      in    drive wheels: position, velocity, effort
+    battery_state  sensor_msgs/BatteryState    in    percentage, voltage, current, status
+    energy_out     std_msgs/Float64            in    energy drawn from the battery so far, J (where there is a meter)
+    payload        std_msgs/Float32            in    kilograms on the robot's scale (where there is one)
+    cmd_vel        geometry_msgs/Twist         out   the base brakes by itself when this stops
+    station        std_msgs/String             out   JSON: load, unload or charge, for the station at which the robot stands
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+
+from geometry_msgs.msg import Twist
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import BatteryState, JointState
+from std_msgs.msg import Float32, Float64, String
+
+from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, RobotType, Telemetry
+from fleet_market.ids import RobotId
+from fleet_market_ros.ros import Ros
+
+STALE_S, LOST_S = 0.5, 2.0
+"""Odometry this old (wall time) makes the link stale, or lost."""
+SILENT_S = 3.0
+"""A source that has not spoken for this long (wall time) is silent."""
+MOVING_MPS, MOVING_RADPS = 0.02, 0.05
+SOURCES = ("odom", "joint_states", "battery_state")
+
+
+class RosVelocityBase:
+    """Implements `fleet_market.ports.VelocityBase` over the topics of one robot."""
+
+    def __init__(self, ros: Ros, robot: RobotId, kind: RobotType) -> None:
+        self.spec = DriverSpec(
+            robot_id=robot,
+            max_speed_mps=kind.max_speed_mps,
+            max_payload_kg=kind.max_payload_kg,
+            actions=frozenset({"load", "unload", "charge"}),
+            measures=frozenset({"pose", "battery", "motors", "payload"}),
+        )
+        self._ros = ros
+        self._heard: dict[str, float] = {}
+        self._news = asyncio.Event()
+        self._odom: Odometry | None = None
+        self._seq = 0
+        self._odometer_m = 0.0
+        self._stamp_ns = 0
+        self._motors: tuple[Motor, ...] = ()
+        self._battery = Battery()
+        self._energy_j: float | None = None
+        self._payload_kg: float | None = None
+        self._cmd_vel = ros.publisher(Twist, "cmd_vel")
+        self._station = ros.publisher(String, "station")
+
+    async def open(self, *, timeout_s: float) -> None:
+        """Subscribe; returns once odometry has come, else raises `TimeoutError`."""
+        self._ros.subscribe(Odometry, "odom", self._on_odom)
+        self._ros.subscribe(JointState, "joint_states", self._on_joints)
+        self._ros.subscribe(BatteryState, "battery_state", self._on_battery)
+        self._ros.subscribe(Float64, "energy_out", self._on_energy)
+        self._ros.subscribe(Float32, "payload", self._on_payload)
+        await self.next_telemetry(0, timeout_s=timeout_s)
+
+    async def close(self) -> None:
+        """Stop the base."""
+        self._cmd_vel.publish(Twist())
+
+    def telemetry(self) -> Telemetry:
+        """Return the newest snapshot."""
+        now = time.monotonic()
+        age_s = now - self._heard.get("odom", -math.inf)
+        link = Link.UP if age_s < STALE_S else Link.STALE if age_s < LOST_S else Link.LOST
+        silent = tuple(name for name in SOURCES if now - self._heard.get(name, -math.inf) > SILENT_S)
+        pose, vx, wz = None, None, None
+        if self._odom is not None:
+            at, turned = self._odom.pose.pose.position, self._odom.pose.pose.orientation
+            pose = Pose(at.x, at.y, 2 * math.atan2(turned.z, turned.w))
+            vx, wz = self._odom.twist.twist.linear.x, self._odom.twist.twist.angular.z
+        return Telemetry(
+            seq=self._seq,
+            stamp_ns=self._stamp_ns,
+            link=link,
+            pose=pose,
+            vx=vx,
+            wz=wz,
+            odometer_m=self._odometer_m,
+            battery=Battery() if "battery_state" in silent else self._with_energy(),
+            motors=self._motors,
+            payload_kg=self._payload_kg,
+            moving=abs(vx or 0.0) > MOVING_MPS or abs(wz or 0.0) > MOVING_RADPS,
+            silent=silent,
+        )
+
+    async def next_telemetry(self, after: int, *, timeout_s: float) -> Telemetry:
+        """Wait for a snapshot with `seq` greater than `after`; raises `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            while self._seq <= after:
+                self._news.clear()
+                await self._news.wait()
+        return self.telemetry()
+
+    async def drive(self, vx: float, wz: float, *, valid_s: float) -> None:  # noqa: ARG002 - the base knows its dead-man
+        """Send a velocity; the base brakes by itself when commands stop."""
+        command = Twist()
+        command.linear.x, command.angular.z = float(vx), float(wz)
+        self._cmd_vel.publish(command)
+
+    async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
+        """Ask the station at which the robot stands for an action."""
+        self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
+
+    def _with_energy(self) -> Battery:
+        b = self._battery
+        return Battery(b.soc, b.voltage_v, b.current_a, b.temperature_c, self._energy_j, b.charging)
+
+    def _on_odom(self, message: Odometry) -> None:
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if stamp_ns <= self._stamp_ns:
+            return
+        if self._stamp_ns:
+            self._odometer_m += abs(message.twist.twist.linear.x) * (stamp_ns - self._stamp_ns) / 1e9
+        self._odom, self._stamp_ns = message, stamp_ns
+        self._seq += 1
+        self._heard["odom"] = time.monotonic()
+        self._news.set()
+
+    def _on_joints(self, message: JointState) -> None:
+        self._heard["joint_states"] = time.monotonic()
+        self._motors = tuple(
+            Motor(name, _at(message.position, i, 1 / math.tau), _at(message.velocity, i), _at(message.effort, i))
+            for i, name in enumerate(message.name)
+        )
+
+    def _on_battery(self, message: BatteryState) -> None:
+        self._heard["battery_state"] = time.monotonic()
+        soc = _measured(message.percentage)
+        self._battery = Battery(
+            soc=None if soc is None else min(1.0, max(0.0, soc)),
+            voltage_v=_measured(message.voltage),
+            current_a=_measured(message.current),
+            temperature_c=_measured(message.temperature),
+            charging=message.power_supply_status == BatteryState.POWER_SUPPLY_STATUS_CHARGING,
+        )
+
+    def _on_energy(self, message: Float64) -> None:
+        self._energy_j = _measured(message.data)
+
+    def _on_payload(self, message: Float32) -> None:
+        self._payload_kg = _measured(message.data)
+
+
+def _measured(value: float) -> float | None:
+    """Return the value, None where ROS says NaN for *not measured*."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _at(values: list[float], index: int, factor: float = 1.0) -> float | None:
+    return values[index] * factor if index < len(values) and math.isfinite(values[index]) else None

@@ -1,0 +1,157 @@
+"""The simulator's node: one PyBullet world, published as the topics of real bases, and the one clock of the simulation.
+
+``python -m fleet_market_ros.simulator --fleet F.yaml --map M.yaml --mqtt HOST:PORT --speed 2 --seed 1 --out DIR``. Topics
+as in `fleet_market_ros.base`, each robot's in its namespace; `/clock` for ROS, ``mkt/1/clock`` for the market.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rosgraph_msgs.msg import Clock
+
+from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.map_files import load_map
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
+from fleet_market.daemons.serving import run_until_signal
+from fleet_market.errors import BrokerError, FleetMarketError, InputError
+from fleet_market.ids import Identifier, MessageId, RobotId
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import Envelope, encode
+from fleet_market.protocol.messages import ClockTick
+from fleet_market.robot.floor import lay_out
+from fleet_market_ros.ros import Ros
+from fleet_market_ros.simulated_base import SimulatedBase
+from fleet_market_sim import SimRobotConfig, SimWorld, Truth
+
+log = logging.getLogger("simulator")
+
+CHUNK_STEPS = 12
+"""Physics steps between two publications: 20 a second of simulation time."""
+BATTERY_EVERY, MARKET_CLOCK_EVERY, TRACE_EVERY = 4, 2, 4
+MAX_LAG_S = 0.2
+"""A simulator that falls further behind does not catch up: bursts would leave the robots' control loops behind."""
+HOLD_WALL_S = 0.15
+"""Longest wait for the command of a robot that is driving, so that a slow machine slows time, not control."""
+
+
+class Simulator:
+    """Steps the world, paces it, and publishes it."""
+
+    def __init__(self, world: SimWorld, robots: Sequence[RobotId], ros: Ros, options: argparse.Namespace) -> None:
+        self._world, self._options = world, options
+        self._commands = asyncio.Event()
+        self._bases = [SimulatedBase(ros, world, robot, self._commands.set) for robot in robots]
+        self._clock = ros.publisher(Clock, "/clock")
+        self._trace: list[tuple[float | str, ...]] = []
+        self._chunks = 0
+        self._begun = time.monotonic()
+
+    async def run(self, transport: MqttTransport) -> None:
+        """Run until cancelled."""
+        chunk_s = CHUNK_STEPS / self._world.hz
+        due = time.monotonic()
+        while True:
+            await self._hold()
+            self._world.step(CHUNK_STEPS)
+            self._chunks += 1
+            for base in self._bases:
+                base.publish(with_battery=self._chunks % BATTERY_EVERY == 0)
+            self._clock.publish(Clock(clock=self._bases[0].stamp))
+            if self._chunks % MARKET_CLOCK_EVERY == 0:
+                await self._tell_market(transport)
+            if self._chunks % TRACE_EVERY == 0:
+                self._trace += [base.trace() for base in self._bases]
+            due = max(due + chunk_s / self._options.speed, time.monotonic() - MAX_LAG_S)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def _hold(self) -> None:
+        """Wait a little for robots that are driving and have not answered the newest odometry."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HOLD_WALL_S):
+                while any(base.awaits_command for base in self._bases):
+                    self._commands.clear()
+                    await self._commands.wait()
+
+    async def _tell_market(self, transport: MqttTransport) -> None:
+        now_ns = self._world.time_ns
+        body = ClockTick(now_ns=now_ns)
+        message = Envelope(id=MessageId(f"clock-{now_ns}"), ts=now_ns, src=Identifier("simulator"), body=body)
+        try:
+            await transport.publish(topics.CLOCK, encode(message), qos=0)
+        except BrokerError as error:
+            log.warning("the market does not hear the clock: %s", error)
+
+    def write(self, folder: Path) -> None:
+        """Write what happened into `folder`: trace.csv and simulation.json."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "trace.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("t_s", "robot", "x", "y", "yaw", "soc", "energy_out_j", "payload_kg"))
+            writer.writerows(self._trace)
+        report: dict[str, Any] = {
+            "sim_s": self._world.time_ns / 1e9,
+            "wall_s": time.monotonic() - self._begun,
+            "contacts": asdict(self._world.contacts),
+            "robots": {base.robot: base.summary() for base in self._bases},
+        }
+        (folder / "simulation.json").write_text(json.dumps(report, indent=2))
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run the simulation until cancelled, then write its trace."""
+    fleet, grid = load_fleet(options.fleet), load_map(options.map)
+    floor = lay_out(fleet, grid, source=str(options.fleet))
+    robots = [
+        SimRobotConfig(r.id, r.type, floor.homes[r.id], r.soc, Truth.draw(options.seed, r.id, options.spread))
+        for r in fleet.robots
+    ]
+    host, port = parse_endpoint(options.mqtt)
+    with SimWorld(grid, robots, chargers=floor.chargers) as world:
+        async with Ros("simulator", sys.argv) as ros, MqttTransport(MqttConfig(host, port, "simulator")) as transport:
+            await transport.connected.wait()
+            simulator = Simulator(world, [robot.robot_id for robot in robots], ros, options)
+            log.info("READY")
+            try:
+                await simulator.run(transport)
+            finally:
+                simulator.write(options.out)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fleet", type=Path, required=True)
+    parser.add_argument("--map", type=Path, required=True)
+    parser.add_argument("--mqtt", default="127.0.0.1:1883", help="HOST:PORT")
+    parser.add_argument("--speed", type=float, default=1.0, help="1 to 5 times real time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spread", type=float, default=0.05, help="how far robots differ from their data sheets")
+    parser.add_argument("--out", type=Path, required=True)
+    options, _ = parser.parse_known_args()
+    if not 1 <= options.speed <= 5:
+        raise InputError("command line", "--speed", options.speed, "use 1 to 5")
+    return options
+
+
+def main() -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    try:
+        run_until_signal(serve(_options()))
+    except FleetMarketError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
