@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -293,3 +293,22 @@ def _list(value: Any, source: str, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(source, where, value, "use a list")
     return value
+
+
+def write_fleet(
+    source: Path, target: Path, homes: Mapping[RobotId, Pose], chargers: Sequence[Pose], map_file: Path
+) -> None:
+    """Write the fleet file `source` again with every start and charger at a pose and with this map.
+
+    All processes of a fleet read the result, so that what was found by itself is found once.
+    """
+    data = load_yaml(source)
+    data["map"] = str(map_file.resolve())
+    data["chargers"] = [_written(pose) for pose in chargers]
+    for entry in data["robots"]:
+        entry["start"] = _written(homes[RobotId(entry["id"])])
+    target.write_text(yaml.safe_dump(data, sort_keys=False))
+
+
+def _written(pose: Pose) -> str:
+    return f"{pose.x:.4f};{pose.y:.4f};{pose.yaw:.4f}"

@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, services
+from fleet_market.cli import customers, demo, services
 from fleet_market.protocol.envelope import Envelope
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(customers.why)
 app.command()(services.broker)
 app.command()(services.oracle)
 app.command()(services.mosquitto)
+app.command()(demo.demo)
 
 
 @app.command()

@@ -118,7 +118,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **(program.environment or {})},
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - before any thread is started
                 )
             except OSError as error:
                 raise ProcessError(program.name, f"cannot be started: {error}", self.log(program.name)) from None
@@ -192,7 +192,7 @@ class Supervisor:
                 process.send_signal(number)
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    while any(p.poll() is None for p in alive):
+                    while any(p.poll() is None for p in alive):  # noqa: ASYNC110 - nobody signals it
                         await asyncio.sleep(POLL_S)
             except TimeoutError:
                 continue
