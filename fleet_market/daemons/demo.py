@@ -216,14 +216,14 @@ async def _start(
     files = ["--fleet", str(out / "fleet.yaml")]
     command = [python, "-m", "fleet_market"]
     broker = [*command, "broker", *files, "--database", str(out / "market.db"), "--mqtt", address]
-    supervisor.start(Program("market", [*broker, "--seed", str(options.seed), "--simulated"], ready="READY"))
+    supervisor.start(Program("market", [*broker, "--seed", str(options.seed), "--simulated"], ready="READY", stage=1))
     oracle = [*command, "oracle", "--mqtt", address, "--zone", setting.fleet.zone]
-    supervisor.start(Program("oracle", oracle, ready="READY"))
+    supervisor.start(Program("oracle", oracle, ready="READY", stage=1))
     simulator = [
         python, "-m", "fleet_market_ros.simulator", *files, "--map", str(setting.map.resolve()), "--mqtt", address,
         "--speed", str(options.speed), "--seed", str(options.seed), "--out", str(out),
     ]  # fmt: skip
-    supervisor.start(Program("simulator", simulator, environment, ready="READY"))
+    supervisor.start(Program("simulator", simulator, environment, ready="READY", stage=1))
     await supervisor.wait_ready(["market", "oracle", "simulator"], timeout_s=READY_TIMEOUT_S)
     for robot in setting.fleet.robots:
         parameters = {
@@ -236,7 +236,9 @@ async def _start(
         file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
         node = [python, "-m", "fleet_market_ros.robot_agent", "--ros-args", "-r", f"__ns:=/{robot.id.ros_namespace}"]
-        program = Program(str(robot.id), [*node, "--params-file", str(file)], environment, ready="READY", critical=False)
+        program = Program(
+            str(robot.id), [*node, "--params-file", str(file)], environment, ready="READY", critical=False, stage=2
+        )
         supervisor.start(program)
     await supervisor.wait_ready([str(robot.id) for robot in setting.fleet.robots], timeout_s=READY_TIMEOUT_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -51,6 +52,8 @@ class Program:
         It is ready when its log contains this; empty: at once.
     critical : bool
         Whether its death ends everything.
+    stage : int
+        Programs of a higher stage need those of lower ones, and are ended before them.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Program:
     environment: Mapping[str, str] | None = None
     ready: str = ""
     critical: bool = True
+    stage: int = 0
 
 
 @dataclass(slots=True)
@@ -184,25 +188,24 @@ class Supervisor:
                 continue
 
     async def stop(self) -> None:
-        """End all programs, the last started first to hear of it; whoever does not listen is killed with his children."""
-        processes = [process for _, process in reversed(self._programs.values())]
-        for number in (signal.SIGINT, signal.SIGTERM):
-            alive = [p for p in processes if p.poll() is None]
-            for process in alive:
-                process.send_signal(number)
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    while any(p.poll() is None for p in alive):  # noqa: ASYNC110 - nobody signals it
-                        await asyncio.sleep(POLL_S)
-            except TimeoutError:
-                continue
-        for process in processes:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        for process in processes:
-            process.wait()
+        """End all programs, stage by stage; whoever does not listen is killed, and what he has started too."""
+        for stage in sorted({program.stage for program, _ in self._programs.values()}, reverse=True):
+            await _end([process for program, process in self._programs.values() if program.stage == stage])
+
+
+async def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        alive = [process for process in processes if process.poll() is None]
+        for process in alive:
+            process.send_signal(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                while any(process.poll() is None for process in alive):  # noqa: ASYNC110 - nobody signals it
+                    await asyncio.sleep(POLL_S)
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def tail(log: Path) -> str:

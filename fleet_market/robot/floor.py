@@ -14,7 +14,7 @@ from fleet_market.maps.places import Places
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.robot.fleet import Fleet
 
-TRACKING_MARGIN_M = 0.05
+TRACKING_MARGIN_M = 0.08
 """A robot keeps this far from walls on top of its radius."""
 
 

@@ -26,7 +26,8 @@ DEAD_MAN_S = 0.3
 """The base brakes this long after the last command (simulation time) ..."""
 DEAD_MAN_WALL_S = 1.0
 """... and after this long of wall time, whatever the simulation's clock does."""
-FRESH_NS = 100_000_000
+FRESH_NS = 60_000_000
+"""A driving robot must have answered the odometry before the newest; else its control loop falls behind."""
 
 
 class SimulatedBase:
