@@ -3,18 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup test check clean mosquitto
+.PHONY: setup demo test check bench clean mosquitto
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml ros2_ws/src/fleet_market_ros/setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,sim]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,sim,ros-kilted]' --editable ros2_ws/src/fleet_market_ros
 	touch $@
 
 mosquitto: setup
 	$(BIN)/fleet-market mosquitto
+
+# The main job: a fleet of six ROS 2 robots trades and drives in PyBullet for about two minutes; results in out/demo.
+demo: mosquitto
+	$(BIN)/fleet-market demo
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from fleet_market.adapters.mosquitto import Mosquitto
 ROOT = Path(__file__).parents[1]
 
 
-def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], within_s: float = 10.0) -> None:
     """Wait until `condition` holds; fail after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -44,7 +44,7 @@ class RunningBroker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        eventually(lambda: _listens(self.port))
+        wait_until(lambda: _listens(self.port))
 
     def allow_only_writing(self, topic: str) -> None:
         acl = self._config.with_name("acl")
@@ -54,6 +54,11 @@ class RunningBroker:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    return wait_until
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,109 @@
+"""The supervisor with real processes."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fleet_market.daemons import supervisor as module
+from fleet_market.daemons.supervisor import ProcessError, Program, Supervisor
+
+WAIT = "import time; print('READY', flush=True); time.sleep(60)"
+STUBBORN = f"import signal; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]; {WAIT}"
+PARENT = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {WAIT!r}])
+print("child", child.pid, flush=True)
+{WAIT}
+"""
+
+
+def python(name, code, **options):
+    return Program(name, [sys.executable, "-c", code], ready=options.pop("ready", "READY"), **options)
+
+
+def gone(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+async def test_programs_get_ready_are_measured_and_ended(tmp_path, eventually):
+    deaths = []
+    async with Supervisor(tmp_path, lambda *death: deaths.append(death)) as supervisor:
+        supervisor.start(python("a", WAIT))
+        await supervisor.wait_ready(["a"], timeout_s=10)
+        watch = asyncio.create_task(supervisor.watch())
+        await asyncio.to_thread(eventually, lambda: supervisor.usage["a"].peak_rss_mib)
+        watch.cancel()
+        pid = supervisor.pid("a")
+    assert gone(pid)
+    assert deaths == []
+
+
+async def test_the_death_of_a_critical_program_is_an_error_with_its_last_words(tmp_path):
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        supervisor.start(python("bad", "print('out of cheese'); raise SystemExit(7)", ready=""))
+        with pytest.raises(ProcessError, match=r"bad died with exit code 7(.|\n)*out of cheese"):
+            await asyncio.wait_for(supervisor.watch(), 10)
+
+
+async def test_the_death_of_another_program_is_told_once(tmp_path):
+    deaths = asyncio.Queue()
+    async with Supervisor(tmp_path, lambda *death: deaths.put_nowait(death)) as supervisor:
+        supervisor.start(python("spare", WAIT, critical=False))
+        await supervisor.wait_ready(["spare"], timeout_s=10)
+        watch = asyncio.create_task(supervisor.watch())
+        os.kill(supervisor.pid("spare"), signal.SIGKILL)
+        assert await asyncio.wait_for(deaths.get(), 10) == ("spare", -signal.SIGKILL)
+        watch.cancel()
+    assert deaths.empty()
+
+
+async def test_who_does_not_listen_is_killed_and_grandchildren_too(tmp_path, monkeypatch, eventually):
+    monkeypatch.setattr(module, "PATIENCE_S", 0.3)
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        supervisor.start(python("stubborn", STUBBORN))
+        supervisor.start(python("parent", PARENT))
+        await supervisor.wait_ready(["stubborn", "parent"], timeout_s=10)
+        pids = [supervisor.pid("stubborn"), supervisor.pid("parent")]
+        grandchild = int(supervisor.log("parent").read_text().split()[1])
+    await asyncio.to_thread(eventually, lambda: all(gone(pid) for pid in [*pids, grandchild]))
+
+
+async def test_a_program_that_ends_at_once_is_missing_or_never_ready_is_a_clear_error(tmp_path):
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        with pytest.raises(ProcessError, match="nothing cannot be started"):
+            supervisor.start(Program("nothing", [str(tmp_path / "no-such-program")]))
+        supervisor.start(python("short", "raise SystemExit(3)"))
+        with pytest.raises(ProcessError, match="exit code 3"):
+            await supervisor.wait_ready(["short"], timeout_s=10)
+        supervisor.start(python("mute", "import time; time.sleep(60)"))
+        with pytest.raises(ProcessError, match=r"mute was not ready after 0.3 s"):
+            await supervisor.wait_ready(["mute"], timeout_s=0.3)
+
+
+async def test_killing_the_supervisor_leaves_no_child(tmp_path, eventually):
+    code = f"""
+import asyncio, pathlib, sys
+from fleet_market.daemons.supervisor import Program, Supervisor
+async def main():
+    async with Supervisor(pathlib.Path({str(tmp_path)!r}), print) as s:
+        s.start(Program("child", [sys.executable, "-c", {WAIT!r}], ready="READY"))
+        await s.wait_ready(["child"], timeout_s=10)
+        print(s.pid("child"), flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    child = int(await asyncio.to_thread(process.stdout.readline))
+    assert not gone(child)
+    process.kill()
+    process.wait()
+    await asyncio.to_thread(eventually, lambda: gone(child))
