@@ -43,6 +43,8 @@ class Plan:
     """Time from the point before; 0 for the first."""
     arrive_s: list[float]
     stops: tuple[int, ...] = ()
+    """Points at which it has something to do."""
+    stops_done: int = 0
     served: bool = True
     reason: str = ""
     """Why it is not served."""
@@ -53,6 +55,10 @@ class Plan:
     released: int = 1
     ends: bool = False
     """Interrupted: nothing beyond the released points is planned any more."""
+
+    def end_of_leg(self) -> int:
+        """Return the index of the robot's next stop, or of the plan's last point."""
+        return self.stops[self.stops_done] if self.stops_done < len(self.stops) else len(self.points) - 1
 
     def depart_s(self, index: int) -> float:
         """Return when the robot leaves a point; infinite for the last."""
@@ -178,13 +184,16 @@ class Schedule:
         return [r for r, plan in self.plans.items() if not plan.ends and math.isinf(plan.arrive_s[-1])]
 
     def release(self, robot: RobotId) -> bool:
-        """Give the robot leave to drive on as far as nobody goes first; return whether that is further than before."""
+        """Give the robot leave to drive on as far as nobody goes first; return whether that is further than before.
+
+        Leave ends at the robot's next stop: others may pass behind it while it loads or charges.
+        """
         plan = self.plans[robot]
         if plan.ends:
             return False
         before, at = plan.released, plan.points[plan.passed - 1]
         way_m, previous = 0.0, at
-        for i in range(plan.passed, len(plan.points)):
+        for i in range(plan.passed, plan.end_of_leg() + 1):
             way_m += math.dist(previous, plan.points[i])
             previous = plan.points[i]
             if i < plan.released:

@@ -114,11 +114,16 @@ class TrafficControl:
             self._poses[robot] = (body.pose.x, body.pose.y)
         if body.doing == FAULT:
             return [] if robot in self._lost else self.lost(robot, now_ns)
-        if body.route != plan.route or not plan.passed < body.passed <= plan.released:
+        if body.route != plan.route:
             return []
-        plan.arrive_s[plan.passed : body.passed] = [now_ns / 1e9] * (body.passed - plan.passed)
-        plan.passed = body.passed
-        return self._releases()
+        before = (plan.passed, plan.stops_done)
+        if plan.passed < body.passed <= plan.released:
+            plan.arrive_s[plan.passed : body.passed] = [now_ns / 1e9] * (body.passed - plan.passed)
+            plan.passed = body.passed
+        while plan.stops_done < min(body.stops_done, len(plan.stops)) and plan.end_of_leg() < plan.passed:
+            plan.dwell_s[plan.end_of_leg()] = 0.0
+            plan.stops_done += 1
+        return self._releases() if (plan.passed, plan.stops_done) != before else []
 
     def lost(self, robot: RobotId, now_ns: int) -> Messages:
         """Treat a robot as an obstacle where it was last, until it asks for a way again; turn others away from it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 def run_until_signal(service: Coroutine[Any, Any, None]) -> None:
     """Run until the service ends, or until SIGINT or SIGTERM, which both are an orderly end."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def run() -> None:
         task = asyncio.ensure_future(service)

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,10 @@ TAIL_LINES, TAIL_BYTES = 8, 4000
 PR_SET_PDEATHSIG = 1
 """Of prctl(2): the signal that a process gets when its parent dies."""
 MIB = 2**20
-_LIBC = ctypes.CDLL(None, use_errno=True)
+READ_BYTES = 2**16
+"""Of a log, read at a time for the line that says ready."""
+_PRCTL = ctypes.CDLL(None, use_errno=True).prctl
+"""Looked up here, not between fork and exec."""
 
 
 class ProcessError(FleetMarketError):
@@ -88,6 +92,8 @@ class Supervisor:
         self._folder, self._on_death = folder, on_death
         self._programs: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
         self._reported: set[str] = set()
+        self._read: dict[str, int] = {}
+        """How far each log has been searched."""
         self.usage: dict[str, Usage] = {}
 
     async def __aenter__(self) -> Self:
@@ -112,7 +118,11 @@ class Supervisor:
         ------
         ProcessError
             If it cannot be started.
+        ValueError
+            If a program of this name was started before.
         """
+        if program.name in self._programs:
+            raise ValueError(f"{program.name} was started before; names are unique")
         with self.log(program.name).open("wb") as log:
             try:
                 process = subprocess.Popen(
@@ -122,7 +132,7 @@ class Supervisor:
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **(program.environment or {})},
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - before any thread is started
+                    preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509 - before any thread is started
                 )
             except OSError as error:
                 raise ProcessError(program.name, f"cannot be started: {error}", self.log(program.name)) from None
@@ -150,7 +160,17 @@ class Supervisor:
         program, process = self._programs[name]
         if (code := process.poll()) is not None:
             raise ProcessError(name, f"ended at its start with exit code {code}", self.log(name))
-        return program.ready.encode() in self.log(name).read_bytes()
+        return not program.ready or self._has_said(name, program.ready.encode())
+
+    def _has_said(self, name: str, wanted: bytes) -> bool:
+        """Search the next part of a log; parts overlap, so that none splits what is wanted."""
+        with self.log(name).open("rb") as log:
+            log.seek(self._read.get(name, 0))
+            part = log.read(READ_BYTES + len(wanted))
+        if wanted in part:
+            return True
+        self._read[name] = self._read.get(name, 0) + max(0, len(part) - len(wanted) + 1)
+        return False
 
     async def watch(self) -> None:
         """Watch until cancelled: report deaths, measure CPU time and memory.
@@ -188,12 +208,24 @@ class Supervisor:
                 continue
 
     async def stop(self) -> None:
-        """End all programs, stage by stage; whoever does not listen is killed, and what he has started too."""
-        for stage in sorted({program.stage for program, _ in self._programs.values()}, reverse=True):
-            await _end([process for program, process in self._programs.values() if program.stage == stage])
+        """End all programs, stage by stage; whoever does not listen is killed, and what he has started too.
+
+        Cancelled, it kills at once all that are left.
+        """
+        stages: dict[int, list[subprocess.Popen[bytes]]] = {}
+        for program, process in self._programs.values():
+            stages.setdefault(program.stage, []).append(process)
+        try:
+            while stages:
+                stage = max(stages)
+                await _ask_to_end(stages[stage])
+                _kill(stages.pop(stage))
+        finally:
+            for processes in stages.values():
+                _kill(processes)
 
 
-async def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+async def _ask_to_end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         alive = [process for process in processes if process.poll() is None]
         for process in alive:
@@ -202,6 +234,9 @@ async def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while any(process.poll() is None for process in alive):  # noqa: ASYNC110 - nobody signals it
                     await asyncio.sleep(POLL_S)
+
+
+def _kill(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -211,13 +246,17 @@ async def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def tail(log: Path) -> str:
     """Return the last lines of a log file."""
     try:
-        text = log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = file.read(TAIL_BYTES).decode(errors="replace")
     except OSError:
         return "(no log)"
     return "\n".join(f"    {line}" for line in text.strip().splitlines()[-TAIL_LINES:]) or "    (it said nothing)"
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Run in the child before its program: get SIGKILL when the supervisor dies; take SIGINT, which scripts may ignore."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it died before it could be said
     signal.signal(signal.SIGINT, signal.SIG_DFL)

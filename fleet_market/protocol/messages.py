@@ -332,13 +332,14 @@ class Reroute(Body):
 
 
 class Position(Body):
-    """Where the robot is; `passed` points of `route` lie behind it."""
+    """Where the robot is: `passed` points of `route` lie behind it, and it is done at the first `stops_done` stops."""
 
     type: Literal["position"] = "position"
     pose: WirePose
     soc: Annotated[float, Field(ge=0.0, le=1.0)] | None
     route: RouteId | None
     passed: Count
+    stops_done: Count = 0
     moving: bool
     doing: ShortText
     queue: Count = 0

@@ -67,6 +67,7 @@ EMPTY_KG = 0.5
 AT_HOME_M = 0.3
 MAX_PAGES_KEPT = 4
 CHARGE_S_PER_H = 3600.0
+NEVER_NS = -(10**18)
 
 
 class Doing(StrEnum):
@@ -154,7 +155,7 @@ class Agent:
         self._put_back: Award | None = None
         """The order whose parcel is aboard although its contract is gone, cancelled while it was loaded."""
         self._moved_ns = 0
-        self._last_position_ns = -(10**18)
+        self._last_position_ns = NEVER_NS
         self._effects: list[Effect] = []
 
     # --- inputs --------------------------------------------------------------------------------------------------------
@@ -510,6 +511,7 @@ class Agent:
             return
         purpose = trip.purpose
         trip.at, trip.leg = trip.end_of_leg(), trip.leg + 1
+        self._last_position_ns = NEVER_NS
         if purpose is Purpose.HOME:
             self._trip = None
             self.doing = Doing.IDLE
@@ -602,6 +604,7 @@ class Agent:
             soc=None if soc is None else round(soc, 4),
             route=None if trip is None else trip.route.route,
             passed=passed,
+            stops_done=0 if trip is None else trip.leg,
             moving=moving,
             doing=self._shown(),
             queue=len(self.tasks),

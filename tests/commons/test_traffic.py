@@ -104,6 +104,8 @@ class Floor:
     def move(self, robot: Robot):
         if robot.rest_s > 0:
             robot.rest_s -= TICK_S
+            if robot.rest_s <= 0 and robot.route.points:
+                self.tell(robot)
             return
         points = robot.route.points if robot.route else ()
         if robot.must_ask or not points or robot.index == len(points) - 1:
@@ -120,11 +122,14 @@ class Floor:
         if robot.index + 1 < robot.released and self.random.random() < 0.8:
             robot.index += 1
             robot.x, robot.y = points[robot.index]
-            position = Position(
-                pose=WirePose.of(Pose(robot.x, robot.y)), soc=0.5, route=robot.route.route, passed=robot.index + 1,
-                moving=True, doing="driving",
-            )  # fmt: skip
-            self.deliver(self.control.position(robot.name, position, round(self.now_s * 1e9)))
+            self.tell(robot)
+
+    def tell(self, robot: Robot):
+        position = Position(
+            pose=WirePose.of(Pose(robot.x, robot.y)), soc=0.5, route=robot.route.route, passed=robot.index + 1,
+            stops_done=len(robot.route.stops) - len(robot.stops_left), moving=True, doing="driving",
+        )  # fmt: skip
+        self.deliver(self.control.position(robot.name, position, round(self.now_s * 1e9)))
 
     def watch(self):
         for a, b in combinations(self.robots.values(), 2):
@@ -199,3 +204,39 @@ def test_two_robots_never_get_one_charger_and_a_third_is_told_that_none_is_free(
     assert [math.dist(end, (c.x, c.y)) < 0.2 for end in ends for c in chargers].count(True) == 2
     assert not answers[2].served
     assert answers[2].reason == "no charger is free"
+
+
+def test_a_robot_that_charges_for_long_keeps_only_its_charger_from_others():
+    roadmap = Roadmap.build(drawn(CORRIDOR, 1.0), clearance_m=0.35)
+    homes = {RobotId("charging"): Pose(1.5, 1.5), RobotId("passing"): Pose(1.5, 5.5)}
+    control = TrafficControl(roadmap, homes, [Pose(4.5, 5.5)], footprint_radius_m=RADIUS_M)
+    released = {}
+
+    def note(messages):
+        for name, body in messages:
+            assert not isinstance(body, Reroute)
+            released[name, body.route] = body.released
+
+    def drive(name, *stops):
+        pose, request = WirePose.of(homes[RobotId(name)]), MessageId(f"way-of-{name}")
+        messages = control.request(RobotId(name), RouteRequest(request=request, pose=pose, stops=stops), 0)
+        note(messages)
+        (way,) = (body for _, body in messages if isinstance(body, Route))
+        index = done = 0
+        while index < len(way.points) - 1:
+            if way.stops[done : done + 1] == (index,):
+                if stops[done].place is None:
+                    return
+                done += 1
+            else:
+                index += 1
+                assert index < released[name, way.route], f"{name} is kept from point {index} at {way.points[index]}"
+            x, y = way.points[index]
+            at = Position(
+                pose=WirePose.of(Pose(x, y)), soc=0.5, route=way.route, passed=index + 1, stops_done=done,
+                moving=True, doing="driving",
+            )  # fmt: skip
+            note(control.position(RobotId(name), at, 0))
+
+    drive("charging", Stop(place=None, dwell_s=2000.0))
+    drive("passing", Stop(place=Place(x=4.5, y=3.5), dwell_s=8.0), Stop(place=Place(x=20.5, y=3.5), dwell_s=8.0))

@@ -77,6 +77,45 @@ async def test_who_does_not_listen_is_killed_and_grandchildren_too(tmp_path, mon
     await asyncio.to_thread(eventually, lambda: all(gone(pid) for pid in [*pids, grandchild]))
 
 
+async def test_a_cancelled_stop_kills_all_stages(tmp_path, eventually):
+    supervisor = Supervisor(tmp_path, lambda *_: None)
+    supervisor.start(python("low", WAIT, stage=0))
+    supervisor.start(python("stubborn", STUBBORN, stage=1))
+    pids = [supervisor.pid("low"), supervisor.pid("stubborn")]
+    try:
+        await supervisor.wait_ready(["low", "stubborn"], timeout_s=10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(supervisor.stop(), 0.2)
+        await asyncio.to_thread(eventually, lambda: all(gone(pid) for pid in pids))
+    finally:
+        await supervisor.stop()
+
+
+async def test_a_name_is_started_once(tmp_path):
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        supervisor.start(python("a", WAIT))
+        with pytest.raises(ValueError, match="a was started before"):
+            supervisor.start(python("a", "raise SystemExit"))
+        await supervisor.wait_ready(["a"], timeout_s=10)
+
+
+async def test_ready_is_found_wherever_a_part_of_the_log_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "READ_BYTES", 1)
+    monkeypatch.setattr(module, "POLL_S", 0)
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        for before in range(8):
+            supervisor.start(python(f"p{before}", f"print('x' * {before}, end=''); {WAIT}"))
+        await supervisor.wait_ready([f"p{before}" for before in range(8)], timeout_s=10)
+
+
+async def test_a_long_log_is_searched_in_parts(tmp_path):
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        supervisor.start(python("loud", WAIT, ready="never said"))
+        supervisor.log("loud").write_bytes(b"x" * 10 * module.READ_BYTES)
+        assert not supervisor._is_ready("loud")
+        assert 0 < supervisor._read["loud"] < 2 * module.READ_BYTES
+
+
 async def test_a_program_that_ends_at_once_is_missing_or_never_ready_is_a_clear_error(tmp_path):
     async with Supervisor(tmp_path, lambda *_: None) as supervisor:
         with pytest.raises(ProcessError, match="nothing cannot be started"):

@@ -196,7 +196,7 @@ def test_parcels_are_accounted_for():
         with pytest.raises(InputError, match="stop before"):
             sim.unload(B, "p")
         drive(sim, 2.0, robot=B)
-        with pytest.raises(InputError, match="within 2 m of b"):
+        with pytest.raises(InputError, match="within 4 m of b"):
             sim.load(A, "p", 12.0)
         sim.unload(B, "p")
         assert sim.state(B).payload_kg == 0.0
