@@ -1,4 +1,4 @@
-"""Run a service as a process: log to standard output, end on a signal."""
+"""Run a service as a process: log to standard error, end on a signal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 from collections.abc import Coroutine
 from typing import Any
 
