@@ -191,21 +191,25 @@ class TrafficControl:
                 reason = "no charger is free" if charger is None else reason
             if legs is not None:
                 legs = [*legs, Leg(goals, stop.dwell_s)] if goals else None
-        if legs is not None and (way := self._search(robot, blocked, charger).find(start, until_s, [*legs, home], now_s)):
+        if legs is not None and (
+            way := self._search(robot, start, blocked, charger).find(start, until_s, [*legs, home], now_s)
+        ):
             return self._granted(robot, body, way, charger), ""
         if not body.stops:
             return None, reason
-        way = self._search(robot, blocked, None).find(start, until_s, [home], now_s)
+        way = self._search(robot, start, blocked, None).find(start, until_s, [home], now_s)
         if way is None:
             return None, reason
         plan = self._granted(robot, body, way, None)
         plan.stops, plan.served, plan.reason = (), False, reason
         return plan, reason
 
-    def _search(self, robot: RobotId, blocked: dict[int, list[Interval]], charger: int | None) -> Search:
+    def _search(self, robot: RobotId, start: Point, blocked: dict[int, list[Interval]], charger: int | None) -> Search:
+        """Return a search that leaves out where others park, and all chargers but `charger` and one that is to be left."""
+        here = self._roadmap.nearest(*start)
         closed: set[int] = set()
         closed.update(*(zone for other, zone in self._kept_free.items() if other != robot))
-        closed.update(*(zone for k, zone in enumerate(self._charger_zones) if k != charger))
+        closed.update(*(zone for k, zone in enumerate(self._charger_zones) if k != charger and here not in zone))
         return Search(self._roadmap, blocked, closed, self._cruise_mps)
 
     def _granted(self, robot: RobotId, body: RouteRequest, way: Way, charger: int | None) -> Plan:

@@ -59,7 +59,7 @@ REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
 RETRY_CHARGER_S, RETRY_FAULT_S = 20.0, 20.0
 PATIENCE_S = 120.0
-"""A robot that has had no leave to drive for this long asks anew."""
+"""A robot that has had no leave to drive for this long asks for another way, and after as long again gives its task up."""
 HANDOVER_WAIT_S = 240.0
 """How long a robot that has lost a contract with the parcel aboard waits for the one that takes it over."""
 JOB_LIMIT_S = 1800.0
@@ -154,7 +154,7 @@ class Agent:
         self._stranded_until_ns: int | None = None
         self._put_back: Award | None = None
         """The order whose parcel is aboard although its contract is gone, cancelled while it was loaded."""
-        self._moved_ns = 0
+        self._moved_ns, self._waited_before = 0, False
         self._last_position_ns = NEVER_NS
         self._effects: list[Effect] = []
 
@@ -193,10 +193,9 @@ class Agent:
         self._telemetry = telemetry
         if self._job is not None:
             if passed != self._passed or telemetry.moving or self._charges(self._job):
-                self._moved_ns = now_ns
+                self._moved_ns, self._waited_before = now_ns, False
             elif now_ns - self._moved_ns > ns(PATIENCE_S):
-                self._moved_ns = now_ns
-                self._replan("no leave to drive for long")
+                self._wait_no_longer(now_ns)
             self._passed = passed
         self._effects += self._outbox.due(now_ns)
         if telemetry.pose is not None:
@@ -327,6 +326,7 @@ class Agent:
         self.tasks.remove(task)
         if not at_hand:
             return
+        self._asked = None  # a way for it would be driven in vain
         if task.phase is Phase.LOADING and self._job is not None:
             self._put_back = task.award
         elif task.aboard:
@@ -444,6 +444,15 @@ class Agent:
             self._wait_until_ns = now_ns + ns(RETRY_ROUTE_S)
             self._ask_again = not route.points
 
+    def _wait_no_longer(self, now_ns: int) -> None:
+        """Ask for another way; a robot that still does not get on with that one gives its task up."""
+        self._moved_ns = now_ns
+        if self._waited_before and self.tasks and self.tasks[0].phase is not Phase.QUEUED:
+            self._abort(f"no leave to drive for {2 * PATIENCE_S:g} s", now_ns)
+        else:
+            self._replan("no leave to drive for long")
+        self._waited_before = True
+
     def _purpose(self) -> Purpose:
         return Purpose.HOME if self._trip is None else self._trip.purpose
 
@@ -513,7 +522,6 @@ class Agent:
         trip.at, trip.leg = trip.end_of_leg(), trip.leg + 1
         self._last_position_ns = NEVER_NS
         if purpose is Purpose.HOME:
-            self._trip = None
             self.doing = Doing.IDLE
         if purpose not in (Purpose.PICKUP, Purpose.DROPOFF) or self._put_back is not None or not self.tasks:
             return

@@ -157,7 +157,7 @@ class SimWorld:
         robot = self._robots[robot_id]
         self._need_standstill(robot_id)
         total = sum(robot.parcels.values()) + mass_kg
-        if total > robot.type.max_payload_kg + 1e-9 or mass_kg < 0:
+        if mass_kg < 0 or not total <= robot.type.max_payload_kg + 1e-9:  # NaN is refused too
             raise InputError(robot_id, "mass_kg", mass_kg, f"use 0 to {robot.type.max_payload_kg:g} kg in all")
         for other_id, other in self._robots.items():
             if parcel in other.parcels and other is not robot:
