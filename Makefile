@@ -26,6 +26,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# Everything in full, into out/bench and docs/benchmarks.md; FLEET_MARKET_DATA names the folder of foreign data.
+bench: mosquitto
+	$(BIN)/python -m benchmarks.page
+
 test: check mosquitto
 	$(BIN)/python -m pytest
 

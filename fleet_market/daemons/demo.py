@@ -35,7 +35,7 @@ from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.maps.places import Places
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Band, OrderReply, OrderView, PostOrder, StatusReply, StatusRequest
+from fleet_market.protocol.messages import Band, OrderReply, OrderState, OrderView, PostOrder, StatusReply, StatusRequest
 from fleet_market.robot.fleet import Fleet, OrderRow
 from fleet_market.robot.floor import Floor, build_roadmap, lay_out
 
@@ -91,6 +91,8 @@ class _Record:
     refused: dict[OrderId, str] = field(default_factory=dict)
     bands: list[Band] = field(default_factory=list)
     ledger: StatusReply | None = None
+    first_settled: float | None = None
+    """Wall time (monotonic)."""
 
 
 async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
@@ -135,6 +137,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     summary |= {
         "wall_s": round(wall_s, 1),
         "start_s": round(ready_s, 1),
+        "first_settled_s": None if record.first_settled is None else round(record.first_settled - begun, 1),
         "sim_s": round(simulation["sim_s"], 1),
         "speed": options.speed,
         "seed": options.seed,
@@ -260,6 +263,8 @@ async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) 
                 if view.order in record.views:
                     record.views[view.order] = view
                     screen.order(view)
+                if view.state is OrderState.SETTLED and record.first_settled is None:
+                    record.first_settled = time.monotonic()
                 if all(known.state.final for known in record.views.values()):
                     break
             for watcher in watchers:

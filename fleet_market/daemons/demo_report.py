@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
@@ -59,9 +60,14 @@ def summarise(
             "orders": len(errors),
             "median": _rounded(median(errors)) if errors else None,
             "median_abs": _rounded(median(map(abs, errors))) if errors else None,
+            "p90_abs": _rounded(_p90([abs(e) for e in errors])) if errors else None,
             "worst_abs": _rounded(max(map(abs, errors))) if errors else None,
         },
-        "award_wait_sim_s": {"median": _rounded(median(waits)) if waits else None, "orders": len(waits)},
+        "award_wait_sim_s": {
+            "median": _rounded(median(waits)) if waits else None,
+            "p90": _rounded(_p90(waits)) if waits else None,
+            "orders": len(waits),
+        },
         "oracle": {
             "bands": len(bands),
             "sold": sum(band.inside is not None for band in bands),
@@ -100,6 +106,11 @@ def _settled(view: OrderView) -> dict[str, Any]:
 def _used(usage: Usage) -> dict[str, float]:
     share = usage.cpu_s / usage.lived_s if usage.lived_s else 0.0
     return {"cpu_s": _rounded(usage.cpu_s), "cpu_share": _rounded(share), "peak_rss_mib": _rounded(usage.peak_rss_mib)}
+
+
+def _p90(values: Sequence[float]) -> float:
+    """Return the smallest value that at least 90 % of `values` do not exceed."""
+    return sorted(values)[math.ceil(0.9 * len(values)) - 1]
 
 
 def _rounded(value: float) -> float:

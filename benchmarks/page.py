@@ -1,0 +1,88 @@
+"""Run all benchmarks and write the page that others quote from: ``python -m benchmarks.page [--quick] [NAME ...]``.
+
+Results go to ``out/bench/NAME.json``; ``docs/benchmarks.md`` is written from those of full runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/benchmarks.md"
+NOT_BENCHMARKS = {"__init__", "report", "page"}
+HEAD = """\
+# Benchmarks
+
+Written by `make bench`; each section comes from one command, which prints its figures again. Figures are medians over the
+seeds unless the row says otherwise. These machines are shared: ratios say more than times.
+"""
+
+
+def names() -> list[str]:
+    """Return all benchmarks, by name."""
+    return sorted(
+        path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_BENCHMARKS and path.stem[0] != "_"
+    )
+
+
+def run(name: str, *, quick: bool) -> bool:
+    """Run one benchmark and store its result; return whether it succeeded."""
+    begun = time.monotonic()
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if quick else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    print(f"{name}: exit code {done.returncode} after {time.monotonic() - begun:.0f} s", flush=True)
+    if done.returncode == 0:
+        folder = ROOT / report.OUT
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(json.loads(done.stdout), indent=2) + "\n")
+    return done.returncode == 0
+
+
+def write_page() -> None:
+    """Write the page from the stored results of full runs."""
+    results = [json.loads(path.read_text()) for path in sorted((ROOT / report.OUT).glob("*.json"))]
+    sections = [_section(result) for result in results if not result["quick"]]
+    PAGE.write_text("\n".join([HEAD, *sections]))
+
+
+def _section(result: dict[str, Any]) -> str:
+    name, machine = result["benchmark"], result["machine"]
+    versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
+    where = f"{len(result['seeds'])} seeds, {machine['cores']} cores of {machine['cpu']}, {versions}"
+    lines = [
+        f"## {name}",
+        "",
+        f"`python -m benchmarks.{name}`: {where}.",
+        "",
+        "| what | value | goal | | note |",
+        "|---|---:|---:|---|---|",
+    ]
+    for row in result["rows"]:
+        cells = (row["what"], report.value_text(row), report.goal_text(row), report.verdict(row), row["note"])
+        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Run what is asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(names()):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+    succeeded = [run(name, quick=options.quick) for name in options.names or names()]
+    write_page()
+    sys.exit(0 if all(succeeded) else 1)
+
+
+if __name__ == "__main__":
+    main()
