@@ -53,11 +53,15 @@ class MotorSpec(_Spec):
     """Current that turns the unloaded motor: Coulomb friction and iron losses."""
     driver_efficiency: Annotated[float, Field(gt=0.0, le=1.0)]
     peak_wheel_torque_nm: Positive
+    regeneration_efficiency: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the braking power at the motor's terminals that returns to the battery."""
 
 
 class BatterySpec(_Spec):
     """The traction battery."""
 
+    chemistry: Literal["lfp", "nmc", "lmo"] = "lfp"
+    """Cathode of its lithium-ion cells."""
     voltage_v: Positive
     capacity_wh: Positive
     max_charge_w: Positive
@@ -95,6 +99,10 @@ class RobotType(_Spec):
     """Circle around the middle of the drive axle that holds the whole robot."""
     wheel_radius_m: Positive
     track_width_m: Positive
+    drive: Literal["differential", "skid"] = "differential"
+    """Two driven wheels and a caster, or four driven wheels that skid in turns."""
+    wheelbase_m: NonNegative = 0.0
+    """Distance between the axles of a skid-steered robot."""
     max_speed_mps: Positive
     max_accel_mps2: Positive
     max_yaw_rate_radps: Positive
