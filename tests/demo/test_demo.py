@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -110,6 +111,26 @@ def test_a_robot_is_killed_with_a_parcel_and_the_round_still_ends_with_closed_bo
         assert store.recover().events
     assert (running.out / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+@pytest.mark.skipif(
+    "FLEET_MARKET_DATA" not in os.environ, reason="FLEET_MARKET_DATA does not name the folder of foreign data"
+)
+def test_a_fleet_works_on_a_map_that_nobody_here_drew(demo):
+    depot = Path(os.environ["FLEET_MARKET_DATA"]) / "maps/depot.yaml"
+    orders = [
+        "d1,7.2;8.4,11.2;9.3,1,0,400,18",
+        "d2,19.3;2.3,19.2;8.3,6,0,400,18",
+        "wall,0.1;0.1,7.2;8.4,1,0,400,18",
+        "far,90;9,7.2;8.4,1,0,400,18",
+    ]
+    running = demo("\n".join(orders), "--map", depot, "--fleet", "launch/fleets/auto.yaml")
+    code, summary = running.end()
+    assert code == 0, "".join(running.lines)
+    assert {o["order"] for o in summary["settled"]} == {"d1", "d2"}
+    assert [r["order"] for r in summary["refused"]] == ["wall", "far"]
+    assert (summary["contacts"]["robot_robot"], summary["contacts"]["robot_wall"]) == (0, 0)
+    assert summary["ledger"]["escrow_left"] == 0
 
 
 @pytest.mark.parametrize("victim", ["mosquitto", "simulator"])

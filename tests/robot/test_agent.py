@@ -475,7 +475,7 @@ def test_whoever_cannot_do_an_order_says_why():
     outcomes = {line.robot: line.outcome for line in yard.why("heavy").records[-1].asks}
     assert outcomes["carrier-1"] == "declined: silent (battery_state)"
     assert outcomes["carrier-2"].startswith("declined: silent")
-    assert outcomes["carrier-3"].startswith("declined: charging (20%, back at 30%")
+    assert outcomes["carrier-3"].startswith("declined: charging (20%, back at 25%")
     assert {outcomes[f"runner-{i}"] for i in (1, 2, 3)} == {"declined: payload (carries 8 kg at most)"}
 
 
