@@ -192,7 +192,8 @@ class FactorFilter:
         grown = p + np.diag(np.where(touched, self._each("process_sd"), 0.0) ** 2)
         sd = np.sqrt(np.diag(grown))
         scale = np.minimum(1.0, self._each("start_sd") / np.where(sd > 0, sd, 1.0))
-        return grown * np.outer(scale, scale)
+        capped: FloatArray = grown * np.outer(scale, scale)
+        return capped
 
     def _watch(self, surprise: float, touched: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
         low, high = SPREAD_LIMITS
