@@ -1,7 +1,7 @@
 """How many asks a core prices per second: energy and wear, one by one and as arrays.
 
-Every ask is for a task of two legs, to the parcel empty and to its place loaded, with turns, halts, its own way for every
-pair of lot and robot, and robots of two types. Wear is in closed form: battery throughput, tread with its load, drive hours.
+Every ask is for a task of two legs, to the parcel empty and to its place loaded, with turns and halts, its own way for
+every pair of lot and robot, and robots of two types. Wear is in closed form: battery throughput, loaded tread, drive hours.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The risk margin: what an uncertain ask must add so that winning with it does not lose money.
 
-The lowest of many asks is low partly because its robot erred: the winner's curse (Capen, Clapp and Campbell 1971, Journal of
-Petroleum Technology 23:641). Let ask i be c_i + e_i + m_i with independent errors e_i = sd_i z_i, z_i standard normal. The
-winner's z is never below the smallest of all, whose mean is -a_n, the first order statistic of n draws; hence with
+The lowest of many asks is low partly because its robot erred: the winner's curse (Capen, Clapp and Campbell 1971, Journal
+of Petroleum Technology 23:641). Let ask i be c_i + e_i + m_i with independent errors e_i = sd_i z_i, z_i standard normal.
+The winner's z is never below the smallest of all, whose mean is -a_n, the first order statistic of n draws; hence with
 
     m_i = sd_i a_n
 
 the winner's ask covers its cost on average whatever the true costs are, if the bidders are equally unsure; the Clarke price
-that it is paid is never less. a_n is Blom's approximation (Blom 1958, Statistical Estimates and Transformed Beta-Variables),
-rounded to the safe side::
+that it is paid is never less. a_n is Blom's approximation (Blom 1958, Statistical Estimates and Transformed
+Beta-Variables), rounded to the safe side::
 
-    a_n = Phi^-1((n - 0.375) / (n + 0.25)) (1 + 0.01),  n at least 2
+    a_n = 1.01 Phi^-1((n - 0.375) / (n + 0.25)),  n at least 2
 
 A lone bidder meets the buyer's budget instead of other asks and takes the margin of two.
 """
