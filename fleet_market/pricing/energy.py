@@ -1,85 +1,233 @@
-"""Battery energy and duration of a plan: closed form from the spec sheet, nothing measured on the way.
+"""Battery energy and duration of plans: closed form from the spec sheet, nothing measured on the way.
 
-Every stretch between two halts is driven with a trapezoidal speed profile (a triangular one where it is short): constant
-acceleration, cruise, constant braking. In each phase the force at the wheels is constant, hence the motor current, and
-the energy of the phase follows exactly from the equations of the DC motor with gear (Mabuchi/Maxon formulary; the same
-form is used by Pentzer et al. 2014 for skid-steered robots)::
+Computer and sensors draw the hotel power of the compute mode all the time; what driving takes follows leg by leg from
+speed profile and motor equation (`legs`, `drivetrain`). The energy comes as four parts, `FEATURES`, whose true size a robot
+learns (`calibration`)::
 
-    load current  I = tau / (N eta k) + I0      driving (tau: wheel torque, N: gear ratio, eta: its efficiency)
-                  I = tau eta / (N k) + I0      braking (tau < 0)
-    energy        E = (I^2 R t + k N / r I d) / eta_driver     over time t and wheel travel d, r: wheel radius
+    hotel      power of computer, sensors, radio x duration
+    no_load    what the unloaded motors and gears take over the way
+    traction   rolling, slope, payload, acceleration, less what braking saves or returns
+    turning    rolling and sliding friction of turns in place, and the spin
 
-with torque constant k, resistance R and no-load current I0. What braking returns is lost: no regeneration. Rolling
-resistance is Crr m g. Turning in place moves each wheel by half the track times the angle against rolling resistance and
-the scrub of the contact patch, 2/3 mu a per newton of load with a patch of half-length a (Popov 2010, Contact Mechanics
-and Friction, section 10.4). Computer and sensors draw the hotel power all the time.
+At factors of 1 they add up to the energy of the motor equations exactly.
+
+Examples
+--------
+One robot and its tasks, before and after::
+
+    model = EnergyModel(robot)                      # a RobotType
+    features = model.features(plan)                 # joules (surfaces, 4), duration_s
+    calibration = Calibration(robot)                # fleet_market.pricing.calibration
+    expected = calibration.predict(plan)            # expected.mean, expected.sd in joules
+    calibration.update(plan, measured_j, executed_s)
+
+Many plans at once::
+
+    plans = PlanArray.of(length_m=lengths, payload_kg=loads)        # (lots, robots, legs)
+    drawn_j = EnergyModel(robots).features(plans).energy_j          # (lots, robots)
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from fleet_market.body import RobotType
-from fleet_market.pricing.plan import PlanLeg, TaskPlan
+from fleet_market.pricing.drivetrain import ARRAYS, Drivetrain, Value, floor, hotel_w
+from fleet_market.pricing.legs import Parts, Way, drive
+from fleet_market.pricing.plan import USUAL_SURFACE, USUAL_ZONE, FloatArray, IndexArray, PlanArray, PlanLeg, TaskPlan
 
-G_MPS2 = 9.80665
-"""Standard gravity (ISO 80000-3)."""
-SCRUB_FRICTION = 1.0
-CONTACT_HALF_LENGTH_M = 0.004
-"""Half-length of the contact patch of a small solid tyre [assumption]."""
-
-
-class _Phase(NamedTuple):
-    """A stretch of time in which the force at the wheels is constant."""
-
-    force_n: float
-    time_s: float
-    travel_m: float
+FEATURES = ("hotel", "no_load", "traction", "turning")
+HOTEL, NO_LOAD, TRACTION, TURNING = range(len(FEATURES))
+AT_ONCE = 8192
+"""Legs that are computed at once: what the formulas touch then stays in the processor's cache."""
 
 
 def duration_s(plan: TaskPlan, robot: RobotType) -> float:
-    """Return how long the plan takes, seconds."""
-    return plan.dwell_s + sum(_leg_duration_s(leg, robot) for leg in plan.legs)
+    """Return how long the plan takes if nobody is in the way, seconds."""
+    train = Drivetrain.of(robot)
+    return float(plan.dwell_s + sum(_leg(leg, robot, train).time_s for leg in plan.legs))
 
 
 def energy_j(plan: TaskPlan, robot: RobotType) -> float:
-    """Return the energy that the plan draws from the battery, joules."""
-    hotel_j = robot.hotel_w * duration_s(plan, robot)
-    return hotel_j + sum(_motor_energy_j(phase, robot) for leg in plan.legs for phase in _phases(leg, robot))
+    """Return the energy that the plan draws from the battery by the spec sheet, joules; never below 0.
+
+    Raises
+    ------
+    InputError
+        If the robot does not know the plan's compute mode.
+    """
+    train = Drivetrain.of(robot)
+    parts = [_leg(leg, robot, train) for leg in plan.legs]
+    driving_j = sum(p.no_load_j + p.traction_j + p.turning_j for p in parts)
+    seconds = plan.dwell_s + sum(p.time_s for p in parts)
+    return float(max(0.0, hotel_w(robot, plan.compute_mode) * seconds + driving_j))
 
 
-def _leg_duration_s(leg: PlanLeg, robot: RobotType) -> float:
-    return sum(phase.time_s for phase in _phases(leg, robot))
+def charger_j(drawn_j: float, robot: RobotType) -> float:
+    """Return what the charger takes from the grid to give an energy drawn from the battery back, joules."""
+    return drawn_j / robot.battery.charge_efficiency
 
 
-def _phases(leg: PlanLeg, robot: RobotType) -> list[_Phase]:
-    mass_kg = robot.mass_kg + leg.payload_kg
-    rolling_n = robot.rolling_resistance * mass_kg * G_MPS2
-    accel, stretch_m = robot.max_accel_mps2, leg.length_m / leg.halts
-    speed = min(robot.max_speed_mps, math.sqrt(accel * stretch_m))
-    ramp_s, ramp_m = speed / accel, speed * speed / (2 * accel)
-    cruise_m = max(0.0, stretch_m - 2 * ramp_m)
-    n, inertia_n = leg.halts, mass_kg * accel
-    phases = [
-        _Phase(rolling_n + inertia_n, n * ramp_s, n * ramp_m),
-        _Phase(rolling_n, n * cruise_m / robot.max_speed_mps, n * cruise_m),
-        _Phase(rolling_n - inertia_n, n * ramp_s, n * ramp_m),
-    ]
-    half_track_m = robot.track_width_m / 2
-    scrub_nm = 2 / 3 * SCRUB_FRICTION * CONTACT_HALF_LENGTH_M * mass_kg * G_MPS2
-    turn_s = leg.turn_rad / robot.max_yaw_rate_radps
-    return [*phases, _Phase(rolling_n + scrub_nm / half_track_m, turn_s, leg.turn_rad * half_track_m)]
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The energy of plans in parts, by the spec sheet.
+
+    Parameters
+    ----------
+    surfaces : tuple of str
+    joules : (..., surfaces, 4) float64 array
+        Parts as in `FEATURES`. Hotel energy at standstill counts to the first surface: its factor is the same on all.
+    zones : tuple of str
+    drive_s, drive_m : (..., zones) float64 array
+        Time and way of driving in each zone.
+    dwell_s : (...) float64 array
+        Time at standstill.
+    """
+
+    surfaces: tuple[str, ...]
+    joules: FloatArray
+    zones: tuple[str, ...]
+    drive_s: FloatArray
+    drive_m: FloatArray
+    dwell_s: FloatArray
+
+    @property
+    def duration_s(self) -> FloatArray:
+        """Durations if nobody is in the way, shape (...)."""
+        return _added(self.drive_s) + self.dwell_s
+
+    @property
+    def energy_j(self) -> FloatArray:
+        """Energies at factors of 1, shape (...), at least 0: what a long way down returns is not sold."""
+        total: FloatArray = np.maximum(0.0, _added(_added(self.joules)))
+        return total
+
+    def lasting(self, seconds: FloatArray | float) -> Features:
+        """Return the features of the same plans if they last or lasted another time: the hotel's share follows it."""
+        planned = self.duration_s
+        ratio = np.where(planned > 0, seconds / np.where(planned > 0, planned, 1.0), 1.0)
+        joules = self.joules.copy()
+        joules[..., HOTEL] *= ratio[..., None]
+        return replace(self, joules=joules)
 
 
-def _motor_energy_j(phase: _Phase, robot: RobotType) -> float:
-    """Return the battery energy of both motors over a phase."""
-    m = robot.motor
-    torque_nm = phase.force_n * robot.wheel_radius_m / 2
-    geared_nm = (
-        torque_nm / (m.gear_ratio * m.gear_efficiency) if torque_nm >= 0 else torque_nm * m.gear_efficiency / m.gear_ratio
-    )
-    current_a = geared_nm / m.torque_constant_nm_a + m.no_load_current_a
-    copper_j = current_a**2 * m.resistance_ohm * phase.time_s
-    shaft_j = m.torque_constant_nm_a * current_a * m.gear_ratio * phase.travel_m / robot.wheel_radius_m
-    return 2 * max(0.0, copper_j + shaft_j) / m.driver_efficiency
+class EnergyModel:
+    """Closed-form energy of one robot type, or of a row of them against many plans at once.
+
+    Parameters
+    ----------
+    robots : RobotType, or sequence of them
+        With a sequence only arrays of plans can be computed; their last axis before the legs is that of the robots, or 1.
+    """
+
+    def __init__(self, robots: RobotType | Sequence[RobotType]) -> None:
+        self._one = robots if isinstance(robots, RobotType) else None
+        self._robots = (robots,) if isinstance(robots, RobotType) else tuple(robots)
+        self._train = Drivetrain.of(robots) if isinstance(robots, RobotType) else Drivetrain.of_many(robots)
+
+    def features(self, plans: TaskPlan | PlanArray) -> Features:
+        """Return the parts of the energy of plans, and their times.
+
+        Raises
+        ------
+        InputError
+            If a robot does not know the plan's compute mode.
+        ValueError
+            If one plan is asked of a row of robots.
+        """
+        if isinstance(plans, PlanArray):
+            return self._of_many(plans)
+        if self._one is None:
+            raise ValueError("one plan must be asked of one robot: use PlanArray for many robots")
+        return _of_one(plans, self._one, self._train)
+
+    def _of_many(self, plans: PlanArray) -> Features:
+        train = replace(self._train, ops=ARRAYS)
+        way, surface, zone = self._ways(plans)
+        shape = np.broadcast_shapes(*(np.shape(a) for a in (*way, surface, zone, train.mass_kg, plans.dwell_s[..., None])))
+        *outer, width = shape
+        surfaces, zones = len(plans.surfaces), len(plans.zones)
+        joules = np.zeros((*outer, surfaces, len(FEATURES)))
+        drive_s, drive_m = np.zeros((*outer, zones)), np.zeros((*outer, zones))
+        for rows in _pieces(shape):
+            cut = [_rows(a, rows, len(shape)) for a in (*way, surface, zone)]
+            parts = drive(Way(*cut[:-2]), train)
+            places = zip((HOTEL, NO_LOAD, TRACTION, TURNING), parts, strict=True)
+            for k, part in places:
+                joules[(rows, ..., k)] = _by_class(part, cut[-2], surfaces, width)
+            drive_s[rows] = _by_class(parts.time_s, cut[-1], zones, width)
+            drive_m[rows] = _by_class(cut[0], cut[-1], zones, width)
+        joules[..., 0, HOTEL] += plans.dwell_s
+        watts = np.array([hotel_w(robot, plans.compute_mode) for robot in self._robots])
+        joules[..., HOTEL] *= watts[0] if self._one else watts[:, None]
+        return Features(plans.surfaces, joules, plans.zones, drive_s, drive_m, np.broadcast_to(plans.dwell_s, outer))
+
+    def _ways(self, plans: PlanArray) -> tuple[Way, IndexArray, IndexArray]:
+        table = np.array([[floor(robot, surface) for surface in plans.surfaces] for robot in self._robots])
+        row = np.zeros((1, 1), np.intp) if self._one else np.arange(len(self._robots))[:, None]
+        if len(plans.surfaces) == 1:
+            rolling, sliding = table[row, 0, 0], table[row, 0, 1]
+        else:
+            rolling, sliding = table[row, plans.surface, 0], table[row, plans.surface, 1]
+        numbers = (plans.length_m, plans.turn_rad, plans.halts, plans.payload_kg, plans.speed_mps, plans.grade)
+        if self._one and len(plans.surfaces) == 1:
+            rolling, sliding = rolling[0], sliding[0]
+        return Way(*numbers, rolling, sliding), plans.surface, plans.zone
+
+
+def _of_one(plan: TaskPlan, robot: RobotType, train: Drivetrain) -> Features:
+    surfaces = tuple(dict.fromkeys(leg.surface for leg in plan.legs)) or (USUAL_SURFACE,)
+    zones = tuple(dict.fromkeys(leg.zone for leg in plan.legs)) or (USUAL_ZONE,)
+    joules = [[0.0] * len(FEATURES) for _ in surfaces]
+    drive_s, drive_m = [0.0] * len(zones), [0.0] * len(zones)
+    watts = hotel_w(robot, plan.compute_mode)
+    joules[0][HOTEL] = watts * plan.dwell_s
+    for leg in plan.legs:
+        parts = _leg(leg, robot, train)
+        row, zone = joules[surfaces.index(leg.surface)], zones.index(leg.zone)
+        row[HOTEL] += watts * parts.time_s
+        row[NO_LOAD] += parts.no_load_j
+        row[TRACTION] += parts.traction_j
+        row[TURNING] += parts.turning_j
+        drive_s[zone] += parts.time_s
+        drive_m[zone] += leg.length_m
+    return Features(surfaces, np.array(joules), zones, np.array(drive_s), np.array(drive_m), np.array(plan.dwell_s))
+
+
+def _leg(leg: PlanLeg, robot: RobotType, train: Drivetrain) -> Parts:
+    speed = math.inf if leg.speed_mps is None else leg.speed_mps
+    numbers = (leg.length_m, leg.turn_rad, leg.halts, leg.payload_kg, speed, leg.grade)
+    return drive(Way(*numbers, *floor(robot, leg.surface)), train)
+
+
+def _pieces(shape: tuple[int, ...]) -> list[slice]:
+    """Return slices of the first axis of about `AT_ONCE` elements; the whole where there is but one axis."""
+    if len(shape) == 1:
+        return [slice(None)]
+    height = max(1, AT_ONCE // max(1, math.prod(shape[1:])))
+    return [slice(start, start + height) for start in range(0, shape[0], height)]
+
+
+def _rows(array: Value, rows: slice, ndim: int) -> Value:
+    whole = np.ndim(array) < ndim or array.shape[0] == 1 or ndim == 1
+    return array if whole else array[rows]
+
+
+def _by_class(value: Value, index: IndexArray, classes: int, width: int) -> FloatArray:
+    """Return sums over the `width` legs by class of the leg, shape (..., classes)."""
+    legs = np.broadcast_to(value, (*np.shape(value)[:-1], width))
+    if classes == 1:
+        return _added(legs)[..., None]
+    return np.stack([_added(np.where(index == k, legs, 0.0)) for k in range(classes)], axis=-1)
+
+
+def _added(array: FloatArray) -> FloatArray:
+    """Return sums over the last axis; the few legs, surfaces or parts are added faster than numpy reduces short axes."""
+    total: FloatArray = array[..., 0]
+    for k in range(1, array.shape[-1]):
+        total = total + array[..., k]
+    return total
