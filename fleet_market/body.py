@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from fleet_market.ids import RobotId
 
@@ -83,20 +83,64 @@ class BatterySpec(_Spec):
     """A charging robot leaves the charger by itself here."""
     replacement_uc: Annotated[int, Field(ge=0)]
     """Price of a new pack, micro-credits."""
-    cycle_life_efc: Positive
-    """Equivalent full cycles to the end of life."""
+    cycle_life_efc: Positive | None = None
+    """Equivalent full cycles to the end of life by cycling alone at the rated conditions, as the maker says; ``None``: what
+    the published curve of the chemistry gives. Scales that curve."""
+    rated_depth: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """Depth of the cycles behind `cycle_life_efc`; data sheets mostly say 0.8 or 1."""
+    rated_c_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+    """Rate of the cycles behind `cycle_life_efc`, per hour, mean of charge and discharge."""
+    end_capacity: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.8
+    """Share of the new capacity at which the pack is replaced."""
+    temperature_c: Annotated[float, Field(ge=-20.0, le=60.0)] = 25.0
+    """Mean temperature of the cells over their life [assumption]."""
+    planned_efc_per_day: Annotated[float, Field(gt=0.0, le=20.0)] = 1.0
+    """Equivalent full cycles per day that the owner plans; weighs cycling against the calendar [assumption]."""
+
+    @field_validator("target_soc")
+    @classmethod
+    def _above_resume(cls, value: float, info: ValidationInfo) -> float:
+        resume = info.data.get("resume_soc", 0.0)
+        if value <= resume:
+            raise ValueError(f"use a number above resume_soc ({resume:g}), at most 1")
+        return value
 
 
 class WearSpec(_Spec):
-    """What driving uses up, beside the battery."""
+    """What working uses up, beside the battery. A part with price 0 is not there or not priced."""
 
     tread_set_uc: Annotated[int, Field(ge=0)]
     """Price of a set of tyres, micro-credits."""
     tread_life_m: Positive
+    """Life of the set in metres driven straight and empty at `tread_rated_slip`."""
+    tread_rated_slip: Annotated[float, Field(gt=0.0, le=1.0)] = 0.01
+    """Slip behind `tread_life_m`, sliding per rolling distance; 0.005 to 0.02 on dry floor [assumption]."""
+    tread_slip: Share = 0.01
+    """Slip on the floors where the robot works [assumption]."""
+    contact_half_length_m: Positive = 0.004
+    """Half-length of a tyre's contact patch; small solid tyre [assumption]."""
     drive_set_uc: Annotated[int, Field(ge=0)]
-    """Price of both gear motors, micro-credits."""
+    """Price of the planned replacement of the gear motors, micro-credits."""
     drive_life_h: Positive
     """Running hours of a gear motor to its planned replacement."""
+    drive_weibull_scale_h: Positive | None = None
+    """Characteristic life (63 % failed), running hours; ``None``: no failure before the planned replacement."""
+    drive_weibull_shape: Annotated[float, Field(ge=1.0, le=10.0)] = 2.0
+    """1 for chance failures, 2 to 4 for wear-out [assumption]."""
+    drive_failure_uc: Annotated[int, Field(ge=0)] | None = None
+    """Cost of a failure before the planned replacement, downtime included; ``None``: as `drive_set_uc`."""
+    brush_set_uc: Annotated[int, Field(ge=0)] = 0
+    """Price of a set of brushes; 0 for brushless motors."""
+    brush_life_h: Positive = 3000.0
+    """Running hours of the brushes at rated current; makers say 1,000 to 5,000 [assumption]."""
+    brush_current_exponent: Annotated[float, Field(ge=0.0, le=3.0)] = 1.5
+    """Brush wear grows with current to this power, 1 to 2 [assumption]."""
+    rated_current_a: Positive | None = None
+    """Continuous current of a drive motor; ``None``: a third of that at its peak torque [assumption]."""
+    arm_set_uc: Annotated[int, Field(ge=0)] = 0
+    """Price of the gears of an arm; 0 without arm."""
+    arm_life_h: Positive = 35_000.0
+    """Median life at rated torque and 2,000 rpm of the input (Harmonic Drive catalogue: 35,000 h for HFUC, CSD and SHD)."""
 
 
 class RobotType(_Spec):

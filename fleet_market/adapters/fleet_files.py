@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fleet_market.adapters.map_files import load_yaml
 from fleet_market.body import Pose, RobotType
@@ -34,6 +34,9 @@ _IN_CREDITS = {
     ("battery", "replacement"): "replacement_uc",
     ("wear", "tread_set"): "tread_set_uc",
     ("wear", "drive_set"): "drive_set_uc",
+    ("wear", "drive_failure"): "drive_failure_uc",
+    ("wear", "brush_set"): "brush_set_uc",
+    ("wear", "arm_set"): "arm_set_uc",
     ("time_rent_per_h",): "time_rent_uc_per_h",
 }
 
@@ -193,7 +196,7 @@ def _type(name: str, fields: Mapping[str, Any], source: str, where: str) -> Robo
     try:
         return RobotType.model_validate(data)
     except ValidationError as error:
-        raise _from_pydantic(error, source, where) from None
+        raise _from_pydantic(error, source, where, RobotType) from None
 
 
 def _terms(fields: Mapping[str, Any], source: str) -> MarketTerms:
@@ -203,11 +206,29 @@ def _terms(fields: Mapping[str, Any], source: str) -> MarketTerms:
         raise _from_pydantic(error, source, "market.") from None
 
 
-def _from_pydantic(error: ValidationError, source: str, where: str) -> InputError:
+def _from_pydantic(error: ValidationError, source: str, where: str, model: type[BaseModel] | None = None) -> InputError:
     first = error.errors(include_url=False)[0]
     field = where + ".".join(str(part) for part in first["loc"])
     value = "missing" if first["type"] == "missing" else first["input"]
-    return InputError(source, field, value, f"mend it: {first['msg'][0].lower()}{first['msg'][1:]}")
+    limits = "" if model is None else _limits(model, [str(part) for part in first["loc"]])
+    message = first["msg"].removeprefix("Value error, ")
+    said = f"mend it: {message[0].lower()}{message[1:]}"
+    return InputError(source, field, value, f"{said} (allowed: {limits})" if limits else said)
+
+
+def _limits(model: type[BaseModel], path: Sequence[str]) -> str:
+    """Return the range of a number in a model, "greater than 0, at most 1"; nothing where there is none."""
+    known = model.model_fields.get(path[0]) if path else None
+    if known is None:
+        return ""
+    inner = known.annotation
+    if len(path) > 1 and isinstance(inner, type) and issubclass(inner, BaseModel):
+        return _limits(inner, path[1:])
+    unions = [item for part in get_args(inner) for item in getattr(part, "__metadata__", ())]
+    unions += [rule for item in unions for rule in getattr(item, "metadata", ())]
+    words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+    rules = [*known.metadata, *unions]
+    return ", ".join(f"{word} {getattr(r, key):g}" for key, word in words.items() for r in rules if hasattr(r, key))
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

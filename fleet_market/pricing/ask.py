@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 
 from fleet_market.body import RobotType
+from fleet_market.pricing.ageing import S_PER_H
+from fleet_market.pricing.duty import duty_of
 from fleet_market.pricing.energy import duration_s, energy_j
 from fleet_market.pricing.plan import TaskPlan
-from fleet_market.pricing.wear import S_PER_H, battery_wear_uc, drive_wear_uc, tread_wear_uc
+from fleet_market.pricing.wear import wear
 
 J_PER_KWH = 3.6e6
 
@@ -44,6 +46,6 @@ def price(plan: TaskPlan, robot: RobotType, tariff: Tariff) -> PriceQuote:
     """
     drawn_j, lasts_s = energy_j(plan, robot), duration_s(plan, robot)
     energy_uc = math.ceil(drawn_j / robot.battery.charge_efficiency / J_PER_KWH * tariff.energy_uc_per_kwh)
-    wear_uc = math.ceil(battery_wear_uc(drawn_j, robot) + tread_wear_uc(plan, robot) + drive_wear_uc(plan, robot))
+    wear_uc = math.ceil(float(wear(duty_of(plan, robot, drawn_j, lasts_s), robot).total_uc))
     time_uc = math.ceil(lasts_s / S_PER_H * robot.time_rent_uc_per_h)
     return PriceQuote(energy_uc + wear_uc + time_uc, energy_uc, wear_uc, time_uc, drawn_j, lasts_s)
