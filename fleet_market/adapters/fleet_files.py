@@ -17,13 +17,15 @@ from fleet_market.body import Pose, RobotType
 from fleet_market.contracts import MarketTerms
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import MAX_PRICE_UC, Place
 from fleet_market.robot.fleet import Fleet, FleetRobot, OrderRow
 from fleet_market.units import Credits
 
 ORDER_COLUMNS = ("id", "pickup", "dropoff", "payload_kg", "release_s", "deadline_s", "max_price")
-FLEET_FIELDS = {"zone", "map", "market", "tariff", "customers", "places", "chargers", "types", "robots"}
+FLEET_FIELDS = {"zone", "map", "market", "tariff", "customers", "places", "chargers", "surfaces", "types", "robots"}
+SURFACE_FIELDS = {"class", "corners", "grade", "rolling", "friction"}
 ROBOT_FIELDS = {"id", "type", "owner", "start", "soc"}
 T = TypeVar("T", bound=Identifier)
 
@@ -62,6 +64,7 @@ def load_fleet(path: Path) -> Fleet:
     map_name = data.get("map")
     if map_name is not None and not isinstance(map_name, str):
         raise InputError(source, "map", map_name, "name a map file, relative to this file")
+    surfaces = _list(data.get("surfaces", []), source, "surfaces")
     return Fleet(
         zone=_id(ZoneId, data.get("zone", "main"), source, "zone"),
         map=None if map_name is None else path.parent / map_name,
@@ -75,6 +78,8 @@ def load_fleet(path: Path) -> Fleet:
         chargers=()
         if auto
         else tuple(_pose(c, source, f"chargers[{i}]") for i, c in enumerate(_list(chargers, source, "chargers"))),
+        surfaces=tuple(_area(a, source, f"surfaces[{i}]") for i, a in enumerate(surfaces)),
+        types=types,
         auto_chargers=int(_number(chargers.get("auto"), source, "chargers.auto", 1, 100)) if auto else 0,
         robots=_robots(_list(data.get("robots"), source, "robots"), types, source),
     )
@@ -249,6 +254,29 @@ def _place(name: object, value: Any, source: str) -> Place:
     has_yaw = "yaw" in fields if isinstance(fields, dict) else fields.count(";") == 2
     radius_m = _number(radius, source, f"{where}.radius_m", 0.05, 5)
     return Place(x=pose.x, y=pose.y, yaw=pose.yaw if has_yaw else None, radius_m=radius_m, name=name)
+
+
+def _area(value: Any, source: str, where: str) -> Area:
+    if not isinstance(value, dict) or not {"class", "corners"} <= set(value):
+        raise InputError(source, where, value, "use a mapping with class and corners, perhaps grade, rolling, friction")
+    _only(value, SURFACE_FIELDS, source, f"{where}.")
+    name = value["class"]
+    if not isinstance(name, str) or not 1 <= len(name) <= 64:
+        raise InputError(source, f"{where}.class", name, "use a name of 1 to 64 characters")
+    corners = _numbers(value["corners"], 4, source, f"{where}.corners", 1e5)
+    if not (corners[0] < corners[2] and corners[1] < corners[3]):
+        raise InputError(source, f"{where}.corners", value["corners"], "give the lower left corner, then the upper right one")
+    grade = _numbers(value.get("grade", "0;0"), 2, source, f"{where}.grade", 0.5)
+    factors = [_number(value.get(k, 1.0), source, f"{where}.{k}", 0, 100) for k in ("rolling", "friction")]
+    return Area(name, *corners, *grade, *factors)
+
+
+def _numbers(value: Any, count: int, source: str, where: str, most: float) -> list[float]:
+    parts = [_float(part) for part in value.split(";")] if isinstance(value, str) else []
+    numbers = [p for p in parts if p is not None and abs(p) <= most]
+    if len(parts) != count or len(numbers) != count:
+        raise InputError(source, where, value, f"use {count} numbers of at most {most:g}, separated by ';'")
+    return numbers
 
 
 def _pose(value: Any, source: str, where: str) -> Pose:

@@ -17,8 +17,10 @@ from fleet_market.cli.services import DEFAULT_MQTT, MqttOption
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
+    ASK_PARTS,
     CancelOrder,
     FieldError,
+    LotRecord,
     OrderReply,
     OrderState,
     OrderView,
@@ -181,14 +183,18 @@ def why(
     else:
         console.print(f"{reply.view.order} is {reply.view.state}. {reply.view.note}".rstrip())
         for record in reply.records:
-            table = Table(
-                "robot", "owner", "ask", "energy", "wear", "time", "outcome", title=f"{record.call}: {record.summary}"
-            )
-            for ask in record.asks:
-                parts = (ask.ask_uc, ask.energy_uc, ask.wear_uc, ask.time_uc)
-                table.add_row(ask.robot, ask.owner, *("" if p is None else str(Credits(p)) for p in parts), ask.outcome)
-            console.print(table)
+            console.print(_asks_table(record))
     raise typer.Exit(0 if reply.found else EXIT_REFUSED)
+
+
+def _asks_table(record: LotRecord) -> Table:
+    """Return who asked what, made of what; parts that nobody has are left out."""
+    used = [i for i in range(len(ASK_PARTS)) if any(ask.parts_uc is not None and ask.parts_uc[i] for ask in record.asks)]
+    table = Table("robot", "owner", "ask", *(ASK_PARTS[i] for i in used), "outcome", title=f"{record.call}: {record.summary}")
+    for ask in record.asks:
+        parts = [ask.ask_uc, *(None if ask.parts_uc is None else ask.parts_uc[i] for i in used)]
+        table.add_row(ask.robot, ask.owner, *("" if p is None else f"{Credits(p)}" for p in parts), ask.outcome)
+    return table
 
 
 def _ask(mqtt: str, customer: str, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:

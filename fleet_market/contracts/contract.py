@@ -19,6 +19,8 @@ class Contract:
     price_uc: int
     ask_uc: int
     energy_j: float
+    parts_uc: tuple[int, ...]
+    """What the ask is made of, in the order of `protocol.messages.ASK_PARTS`."""
     awarded_ns: int
     answer_by_ns: int
     limit_ns: int

@@ -185,6 +185,8 @@ def _clear(out: Path) -> None:
     for name in ("market.db", "market.db-wal", "market.db-shm", "market.db.lock", "summary.json", "demo.png",
                  "ledger.csv", "trace.csv", "simulation.json", "mosquitto/mosquitto.db"):  # fmt: skip
         (out / name).unlink(missing_ok=True)
+    for memory in (out / "memory").glob("*.json"):
+        memory.unlink()
 
 
 @contextlib.asynccontextmanager
@@ -234,6 +236,7 @@ async def _start(
             "fleet": str(out / "fleet.yaml"),
             "map": str(setting.map.resolve()),
             "mqtt": address,
+            "memory": str(out / "memory" / f"{robot.id}.json"),
         }
         file = out / "parameters" / f"{robot.id}.yaml"
         file.parent.mkdir(exist_ok=True)

@@ -8,7 +8,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from fleet_market.adapters.memory_files import load_memory, save_memory
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.body import Job, Result
 from fleet_market.errors import BrokerError, ProtocolError
@@ -18,7 +20,8 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import Announce, AnyBody, Presence
 from fleet_market.robot.agent import Agent, AgentConfig
-from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
+from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
+from fleet_market.robot.memory import Memory
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,13 @@ def new_session() -> int:
     return int(time.time()) - EPOCH_OF_SESSIONS_S
 
 
+def _memory(config: RobotConfig) -> Memory:
+    memory = Memory(config.agent.type)
+    if config.memory is not None and (data := load_memory(config.memory)) is not None:
+        memory.restore(data, str(config.memory))
+    return memory
+
+
 @dataclass(frozen=True, slots=True)
 class RobotConfig:
     """Where a robot trades, and as whose."""
@@ -46,6 +56,8 @@ class RobotConfig:
     host: str
     port: int
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+    memory: Path | None = None
+    """File that keeps what the robot learns; without it a start begins with the data sheet again."""
 
 
 class RobotDaemon:
@@ -57,10 +69,15 @@ class RobotDaemon:
         Not yet open.
     clock : Clock
         Market time.
+
+    Raises
+    ------
+    InputError
+        If the memory file is not that of a robot of this type.
     """
 
     def __init__(self, config: RobotConfig, driver: RobotDriver, clock: Clock) -> None:
-        self.config, self.agent = config, Agent(config.agent)
+        self.config, self.agent = config, Agent(config.agent, _memory(config))
         self._driver, self._clock = driver, clock
         self._robot = config.agent.robot
         self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
@@ -162,6 +179,9 @@ class RobotDaemon:
                     self._job = self._tasks.create_task(self._run(job, deadline_s), name=job.id)
                 case ReleaseJob(job_id, points):
                     self._driver.release(job_id, points)
+                case Remember(memory):
+                    if self.config.memory is not None:
+                        save_memory(self.config.memory, memory)
                 case StopJob(reason):
                     log.info("stops: %s", reason)
                     self._tasks.create_task(self._stop(), name="stop")

@@ -130,6 +130,7 @@ class Batches:
             price_uc=award.price_uc,
             ask_uc=award.ask_uc,
             energy_j=line.energy_j,
+            parts_uc=line.parts_uc,
             awarded_ns=now_ns,
             answer_by_ns=now_ns + ns(terms.accept_s),
             limit_ns=max(order.deadline_ns, line.finish_ns) + ns(terms.overdue_s),
@@ -214,10 +215,9 @@ class Batches:
             robot=robot,
             owner=owner,
             ask_uc=line.ask_uc,
-            energy_uc=line.energy_uc,
-            wear_uc=line.wear_uc,
-            time_uc=line.time_uc,
+            parts_uc=line.parts_uc,
             energy_j=line.energy_j,
+            energy_sd_j=line.energy_sd_j,
             outcome=outcome[:160],
         )
 

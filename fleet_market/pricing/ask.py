@@ -1,4 +1,14 @@
-"""The ask: what a robot must be paid for a task so that it does not lose."""
+"""The ask: what a robot must be paid for a task so that it does not lose, and what it is made of.
+
+The parts (`ASK_PARTS`) add up to the ask exactly:
+
+* energy: as it comes out of the charger, its losses included,
+* battery, drive, brushes, tread, arm: wear (`wear`),
+* time: rent of the robot, capital, maintenance and the calendar ageing of its battery, for as long as the task lasts,
+* risk: the margin against the winner's curse (`margin`) on what is uncertain. Whatever makes a task longer makes it take
+  more energy too, so the standard deviations of both are added as if they always went together: never too little,
+* opportunity: rent for the time that the robot will spend at a charger to take the energy in again.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +17,17 @@ from dataclasses import dataclass
 
 from fleet_market.body import RobotType
 from fleet_market.pricing.ageing import S_PER_H
-from fleet_market.pricing.duty import duty_of
-from fleet_market.pricing.energy import duration_s, energy_j
+from fleet_market.pricing.duty import Duty, duty_of
+from fleet_market.pricing.energy import charger_j, duration_s, energy_j
+from fleet_market.pricing.kalman import Estimate
+from fleet_market.pricing.margin import USUAL_BIDDERS, margin_uc
 from fleet_market.pricing.plan import TaskPlan
-from fleet_market.pricing.wear import wear
+from fleet_market.pricing.wear import PARTS, WearCost, wear
+from fleet_market.protocol.messages import ASK_PARTS
 
 J_PER_KWH = 3.6e6
+LEAST_CHARGE_W = 1.0
+"""Where computer and sensors take all that a charger gives; keeps the time at the charger finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +43,70 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class PriceQuote:
-    """The price of a task and its parts, micro-credits; the parts add up to `ask_uc` exactly."""
+    """The price of a task, and what it follows from."""
 
     ask_uc: int
-    energy_uc: int
-    wear_uc: int
-    time_uc: int
-    energy_j: float
-    duration_s: float
+    parts_uc: tuple[int, ...]
+    """In the order of `ASK_PARTS`; they add up to `ask_uc` exactly."""
+    energy: Estimate
+    """Joules from the battery."""
+    lasts: Estimate
+    """Seconds."""
+    duty: Duty
+    wear: WearCost
+
+    def part_uc(self, name: str) -> int:
+        """Return one part, micro-credits; raises `ValueError` if there is no part of this name."""
+        return self.parts_uc[ASK_PARTS.index(name)]
 
 
-def price(plan: TaskPlan, robot: RobotType, tariff: Tariff) -> PriceQuote:
+def price(
+    plan: TaskPlan,
+    robot: RobotType,
+    tariff: Tariff,
+    *,
+    energy: Estimate | None = None,
+    lasts: Estimate | None = None,
+    bidders: int = USUAL_BIDDERS,
+) -> PriceQuote:
     """Return what `robot` must be paid to carry out `plan`.
 
-    Energy is paid as it comes out of the charger, its losses included. Each part is rounded up to a whole micro-credit, so
-    that rounding never costs the robot.
+    Each part is rounded up to a whole micro-credit, so that rounding never costs the robot.
+
+    Parameters
+    ----------
+    plan : TaskPlan
+    robot : RobotType
+    tariff : Tariff
+    energy, lasts : Estimate, optional
+        What the robot has learned to expect, joules from the battery and seconds; by the spec sheet and without doubt
+        where they are not given.
+    bidders : int
+        How many robots are thought to ask for the task, this one included.
     """
-    drawn_j, lasts_s = energy_j(plan, robot), duration_s(plan, robot)
-    energy_uc = math.ceil(drawn_j / robot.battery.charge_efficiency / J_PER_KWH * tariff.energy_uc_per_kwh)
-    wear_uc = math.ceil(float(wear(duty_of(plan, robot, drawn_j, lasts_s), robot).total_uc))
-    time_uc = math.ceil(lasts_s / S_PER_H * robot.time_rent_uc_per_h)
-    return PriceQuote(energy_uc + wear_uc + time_uc, energy_uc, wear_uc, time_uc, drawn_j, lasts_s)
+    drawn = energy or Estimate(energy_j(plan, robot), 0.0)
+    time = lasts or Estimate(duration_s(plan, robot), 0.0)
+    duty = duty_of(plan, robot, drawn.mean, time.mean)
+    worn = wear(duty, robot)
+    energy_rate = charger_j(1.0, robot) / J_PER_KWH * tariff.energy_uc_per_kwh
+    time_rate = robot.time_rent_uc_per_h / S_PER_H
+    charging_rate = time_rate / _charging_w(robot)
+    battery_rate = float(worn.battery.uc) / drawn.mean if drawn.mean > 0 else 0.0
+    doubt_uc = drawn.sd * (energy_rate + battery_rate + charging_rate) + time.sd * time_rate
+    costs = {name: float(term.uc) for name, term in worn.terms().items()}
+    costs |= {
+        "energy": drawn.mean * energy_rate,
+        "time": time.mean * time_rate,
+        "risk": margin_uc(doubt_uc, bidders),
+        "opportunity": drawn.mean * charging_rate,
+    }
+    parts_uc = tuple(math.ceil(costs[name]) for name in ASK_PARTS)
+    return PriceQuote(sum(parts_uc), parts_uc, drawn, time, duty, worn)
+
+
+def _charging_w(robot: RobotType) -> float:
+    """Return the power at which the battery of a resting robot fills."""
+    battery = robot.battery
+    return max(LEAST_CHARGE_W, battery.max_charge_w * battery.charge_efficiency - robot.hotel_w)
+
+

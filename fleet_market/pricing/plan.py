@@ -28,8 +28,9 @@ class PlanLeg:
         At least 0.
     turn_rad : float
         Sum of the absolute changes of heading, turned in place; at least 0.
-    halts : int
-        How often the robot comes to rest on the way, the end of the leg included; at least 1.
+    halts : float
+        How often the robot comes to rest on the way, the end of the leg included; above 0. A piece of a longer leg has its
+        share of that leg's halts: the pieces then take what the whole takes.
     payload_kg : float
         What it carries; at least 0.
     speed_mps : float, optional
@@ -49,7 +50,7 @@ class PlanLeg:
 
     length_m: float
     turn_rad: float
-    halts: int
+    halts: float
     payload_kg: float
     speed_mps: float | None = None
     grade: float = 0.0
@@ -61,8 +62,8 @@ class PlanLeg:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} must be finite and at least 0, was {value}")
-        if self.halts < 1:
-            raise ValueError(f"halts must be at least 1, was {self.halts}")
+        if not (math.isfinite(self.halts) and self.halts > 0):
+            raise ValueError(f"halts must be finite and above 0, was {self.halts}")
         if self.speed_mps is not None and not (math.isfinite(self.speed_mps) and self.speed_mps > 0):
             raise ValueError(f"speed_mps must be finite and above 0, was {self.speed_mps}")
         if not math.isfinite(self.grade):
@@ -100,7 +101,7 @@ class PlanArray:
     length_m, turn_rad, payload_kg, speed_mps, grade : (..., legs) float64 array
         As in `PlanLeg`; a speed of infinity is the type's maximum.
     halts : (..., legs) float64 array
-        At least 1.
+        Above 0.
     dwell_s : (...) float64 array
     surface, zone : (..., legs) integer array
         Positions in `surfaces` and `zones`.
@@ -129,10 +130,10 @@ class PlanArray:
     def __post_init__(self) -> None:
         for name in ("length_m", "turn_rad", "payload_kg", "dwell_s"):
             _demand(name, getattr(self, name), least=0.0)
-        _demand("halts", self.halts, least=1.0)
         _demand("grade", self.grade)
-        if not (self.speed_mps > 0).all():
-            raise ValueError(f"speed_mps must be above 0, was {np.min(self.speed_mps)}")
+        for name in ("halts", "speed_mps"):
+            if not (getattr(self, name) > 0).all():
+                raise ValueError(f"{name} must be above 0, was {np.min(getattr(self, name))}")
         for name, known in (("surface", self.surfaces), ("zone", self.zones)):
             index = getattr(self, name)
             if index.size and not (index.min() >= 0 and index.max() < len(known)):

@@ -9,13 +9,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fleet_market.body import Pose
 from fleet_market.ids import CallId, ContractId, CustomerId, MessageId, OrderId, OwnerId, RobotId, RouteId, ZoneId
 
 MAX_ASKS = 16
-"""Asks (and declines) in one message: 16 of each stay under the 4 KiB that a robot may send."""
+"""Asks (and declines) in one message; those that do not fit into the 4 KiB that a robot may send are left out."""
+ASK_PARTS = ("energy", "battery", "drive", "brushes", "tread", "arm", "time", "risk", "opportunity")
+"""What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin for
+what is uncertain; what the robot cannot earn meanwhile."""
 MAX_STOPS = 4
 MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
@@ -27,6 +30,8 @@ Metres = Annotated[float, Field(ge=-1e5, le=1e5)]
 Radians = Annotated[float, Field(ge=-1e3, le=1e3)]
 TimeNs = Annotated[int, Field(ge=0, le=2**62)]
 Price = Annotated[int, Field(ge=0, le=MAX_PRICE_UC)]
+Parts = Annotated[tuple[Price, ...], Field(min_length=len(ASK_PARTS), max_length=len(ASK_PARTS))]
+"""The parts of an ask in the order of `ASK_PARTS`, micro-credits."""
 Joules = Annotated[float, Field(ge=0.0, le=1e12)]
 Kilograms = Annotated[float, Field(ge=0.0, le=1e5)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
@@ -137,16 +142,22 @@ class DeclineReason(StrEnum):
 
 
 class AskLine(Body):
-    """One ask and its parts; the parts add up to `ask_uc` exactly."""
+    """One ask and its parts."""
 
     lot: Annotated[int, Field(ge=0, le=10**6)]
     """Position of the lot in the whole call."""
     ask_uc: Price
-    energy_uc: Price
-    wear_uc: Price
-    time_uc: Price
+    parts_uc: Parts
+    """They add up to `ask_uc` exactly."""
     energy_j: Joules
+    energy_sd_j: Joules = 0.0
     finish_ns: TimeNs
+
+    @model_validator(mode="after")
+    def _add_up(self) -> AskLine:
+        if sum(self.parts_uc) != self.ask_uc:
+            raise ValueError(f"parts_uc must add up to ask_uc ({self.ask_uc}), added up to {sum(self.parts_uc)}")
+        return self
 
 
 class DeclineLine(Body):
@@ -477,10 +488,9 @@ class AskRecord(Body):
     robot: RobotId
     owner: OwnerId
     ask_uc: Price | None = None
-    energy_uc: Price | None = None
-    wear_uc: Price | None = None
-    time_uc: Price | None = None
+    parts_uc: Parts | None = None
     energy_j: Joules | None = None
+    energy_sd_j: Joules | None = None
     outcome: Text
     """``won``, or why not, in words and numbers."""
 

@@ -6,13 +6,14 @@ A state machine without clock and without I/O: messages, telemetry and results o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet_market.body import Act, End, Go, Job, Link, Point, Pose, Result, RobotType, Telemetry
 from fleet_market.errors import UnreachableError
 from fleet_market.ids import CallId, ContractId, MessageId, RobotId, derive
 from fleet_market.maps.roadmap import Roadmap
+from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import (
     MAX_ASKS,
@@ -43,8 +44,9 @@ from fleet_market.protocol.messages import (
     Stop,
     WirePose,
 )
-from fleet_market.robot.bidding import J_PER_WH, Bidder, Outlook
-from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
+from fleet_market.robot.bidding import J_PER_WH, Appraisal, Bidder, Outlook
+from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
+from fleet_market.robot.memory import Memory
 from fleet_market.robot.outbox import Outbox
 from fleet_market.robot.tasks import Task
 from fleet_market.units import ns
@@ -66,6 +68,8 @@ JOB_LIMIT_S = 1800.0
 EMPTY_KG = 0.5
 AT_HOME_M = 0.3
 MAX_PAGES_KEPT = 4
+MAX_UNSETTLED = 20
+"""Tasks carried out of which a robot remembers what they took until they are settled."""
 CHARGE_S_PER_H = 3600.0
 NEVER_NS = -(10**18)
 
@@ -93,6 +97,16 @@ class AgentConfig:
     roadmap: Roadmap
     session: int = 0
     """Number of this start of the robot, larger than that of every earlier one."""
+    surfaces: Surfaces = field(default_factory=Surfaces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A task that was carried out and is not settled yet."""
+
+    appraisal: Appraisal
+    measured_j: float | None
+    executed_s: float
 
 
 class Purpose(StrEnum):
@@ -131,14 +145,26 @@ class _Trip:
 
 
 class Agent:
-    """One robot's agent. Every public call returns what is to be done now."""
+    """One robot's agent. Every public call returns what is to be done now.
 
-    def __init__(self, config: AgentConfig) -> None:
+    Parameters
+    ----------
+    config : AgentConfig
+    memory : Memory, optional
+        What the robot has learned before; a new robot knows its data sheet.
+    """
+
+    def __init__(self, config: AgentConfig, memory: Memory | None = None) -> None:
         self.config = config
+        self.memory = memory or Memory(config.type)
         self.doing = Doing.IDLE
         self.tasks: list[Task] = []
         self.epoch: int | None = None
-        self._bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff)
+        self._bidder = Bidder(
+            config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces
+        )
+        self._done: dict[ContractId, _Done] = {}
+        self._aged_ns: int | None = None
         self._outbox = Outbox()
         self._pages: dict[CallId, dict[int, Call]] = {}
         self._telemetry: Telemetry | None = None
@@ -173,6 +199,7 @@ class Agent:
                 self._lose(body, now_ns)
                 self._say("receipt", Receipt(of=message))
             case Settle():
+                self._learn(body.contract, now_ns)
                 self._say("receipt", Receipt(of=message))
             case Receipt():
                 self._outbox.confirm(body.of)
@@ -287,9 +314,9 @@ class Agent:
         for task in self.tasks:
             quote = task.appraisal.quote
             spent_ns = now_ns - task.started_ns if task.started_ns else 0
-            free_ns += max(ns(quote.duration_s) - spent_ns, 0)
+            free_ns += max(ns(quote.lasts.mean) - spent_ns, 0)
             used_j = max(0.0, (self._energy_out_j() - task.energy_at_start_j)) if task.started_ns else 0.0
-            energy_j += max(quote.energy_j - used_j, 0.0)
+            energy_j += max(quote.energy.mean - used_j, 0.0)
         return Outlook(self.tasks[-1].end if self.tasks else telemetry.pose, free_ns, energy_j)
 
     def _take_award(self, award: Award, now_ns: int) -> None:
@@ -541,8 +568,30 @@ class Agent:
         energy_j = round(max(0.0, self._energy_out_j() - task.energy_at_start_j), 1)
         complete = Complete(contract=task.award.contract, steps=tuple(task.steps), energy_j=energy_j)
         self._must_say("complete", complete, now_ns, task.award.contract)
+        metered = telemetry.battery.energy_out_j is not None
+        self._done[task.award.contract] = _Done(
+            task.appraisal, energy_j if metered else None, (now_ns - task.started_ns) / 1e9
+        )
+        while len(self._done) > MAX_UNSETTLED:
+            self._done.pop(next(iter(self._done)))
         self.tasks.pop(0)
         self._ask_again = bool(self.tasks)
+
+    def _learn(self, contract: ContractId, now_ns: int) -> None:
+        """Learn from a task that was found good and paid."""
+        done = self._done.pop(contract, None)
+        if done is None:
+            return
+        elapsed_s = done.executed_s if self._aged_ns is None else (now_ns - self._aged_ns) / 1e9
+        self._aged_ns = now_ns
+        self.memory.settled(
+            done.appraisal.plan,
+            done.appraisal.quote,
+            measured_j=done.measured_j,
+            executed_s=done.executed_s,
+            elapsed_s=max(0.0, elapsed_s),
+        )
+        self._effects.append(Remember(self.memory.export()))
 
     def _failed(self, reason: str, now_ns: int) -> None:
         """Give the task up, if there is one, and try again to move after a while."""

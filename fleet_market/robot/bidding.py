@@ -10,14 +10,18 @@ from itertools import pairwise
 from fleet_market.body import Pose, RobotType
 from fleet_market.errors import UnreachableError
 from fleet_market.maps.roadmap import Leg, Roadmap, leg, turn_between
-from fleet_market.pricing import PlanLeg, PriceQuote, Tariff, TaskPlan, energy_j, price
+from fleet_market.maps.surfaces import Surfaces
+from fleet_market.pricing import PlanLeg, PriceQuote, Tariff, TaskPlan, energy_j
 from fleet_market.protocol.messages import AskLine, DeclineLine, DeclineReason, Lot, Place
+from fleet_market.robot.memory import Memory
 from fleet_market.robot.tracking import SHARP_CORNER_RAD
 from fleet_market.units import ns
 
 J_PER_WH = 3600.0
-DELAY_SHARE = 0.5
-"""Share of a task's own duration that waiting for others may add; a deadline is promised with it."""
+DEADLINE_SD = 1.3
+"""A deadline is promised when the task ends before it with a probability of 90 % (normal distribution)."""
+RESERVE_SD = 2.0
+"""The reserve is kept unless a task takes more energy than this many standard deviations above what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Outlook:
 class Appraisal:
     """A task priced for one robot, from where its schedule ends."""
 
+    plan: TaskPlan
     quote: PriceQuote
     end: Pose
     to_charger_j: float
@@ -49,10 +54,22 @@ class Bidder:
     chargers : sequence of Pose
         The way to the nearest one counts against the battery.
     tariff : Tariff
+    memory : Memory
+        What the robot has learned; grows while it works.
+    surfaces : Surfaces
     """
 
-    def __init__(self, robot: RobotType, roadmap: Roadmap, chargers: Sequence[Pose], tariff: Tariff) -> None:
+    def __init__(
+        self,
+        robot: RobotType,
+        roadmap: Roadmap,
+        chargers: Sequence[Pose],
+        tariff: Tariff,
+        memory: Memory,
+        surfaces: Surfaces,
+    ) -> None:
         self._robot, self._roadmap, self._tariff = robot, roadmap, tariff
+        self._memory, self._surfaces = memory, surfaces
         nodes = (roadmap.nearest(c.x, c.y) for c in chargers)
         self._charger_nodes = tuple(sorted({n for n in nodes if n is not None}))
 
@@ -64,16 +81,15 @@ class Bidder:
         UnreachableError
             If no way leads to one of the places.
         """
-        legs, at = [], start
-        if pickup is not None:
-            way = leg(self._roadmap, at, pickup)
-            legs.append(_plan_leg(way, 0.0))
+        stops = [(dropoff, payload_kg)] if pickup is None else [(pickup, 0.0), (dropoff, payload_kg)]
+        legs: list[PlanLeg] = []
+        at = start
+        for place, aboard_kg in stops:
+            way = leg(self._roadmap, at, place)
+            legs += _plan_legs(way, aboard_kg, self._surfaces)
             at = _end(way)
-        way = leg(self._roadmap, at, dropoff)
-        legs.append(_plan_leg(way, payload_kg))
-        plan = TaskPlan(tuple(legs), len(legs) * self._robot.handling_s)
-        end = _end(way)
-        return Appraisal(price(plan, self._robot, self._tariff), end, self._to_charger_j(end))
+        plan = TaskPlan(tuple(legs), len(stops) * self._robot.handling_s)
+        return Appraisal(plan, self._memory.quote(plan, self._tariff), at, self._to_charger_j(at))
 
     def answer(self, number: int, lot: Lot, outlook: Outlook, soc: float) -> AskLine | DeclineLine:
         """Return the ask for lot `number` of a call, or why there is none."""
@@ -84,22 +100,22 @@ class Bidder:
             task = self.appraise(outlook.pose, lot.pickup, lot.dropoff, lot.payload_kg)
         except UnreachableError as error:
             return _decline(number, DeclineReason.UNREACHABLE, str(error))
+        quote = task.quote
         capacity_j = robot.battery.capacity_wh * J_PER_WH
-        needed = robot.battery.reserve_soc + (outlook.energy_j + task.quote.energy_j + task.to_charger_j) / capacity_j
+        drawn_j = outlook.energy_j + quote.energy.mean + RESERVE_SD * quote.energy.sd + task.to_charger_j
+        needed = robot.battery.reserve_soc + drawn_j / capacity_j
         if soc < needed:
             return _decline(number, DeclineReason.BATTERY, f"has {soc:.1%}, needs {needed:.1%}")
-        finish_ns = outlook.free_ns + ns(task.quote.duration_s)
-        late_s = (finish_ns + ns(DELAY_SHARE * task.quote.duration_s) - lot.deadline_ns) / 1e9
+        finish_ns = outlook.free_ns + ns(quote.lasts.mean)
+        late_s = (finish_ns + ns(DEADLINE_SD * quote.lasts.sd) - lot.deadline_ns) / 1e9
         if late_s > 0:
             return _decline(number, DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
-        quote = task.quote
         return AskLine(
             lot=number,
             ask_uc=quote.ask_uc,
-            energy_uc=quote.energy_uc,
-            wear_uc=quote.wear_uc,
-            time_uc=quote.time_uc,
-            energy_j=round(quote.energy_j, 1),
+            parts_uc=quote.parts_uc,
+            energy_j=round(quote.energy.mean, 1),
+            energy_sd_j=round(quote.energy.sd, 1),
             finish_ns=finish_ns,
         )
 
@@ -118,11 +134,25 @@ def _decline(number: int, reason: DeclineReason, detail: str) -> DeclineLine:
     return DeclineLine(lot=number, reason=reason, detail=detail[:40])
 
 
-def _plan_leg(way: Leg, payload_kg: float) -> PlanLeg:
-    """Return what the way costs: it is driven in one go but for the corners that are turned in place."""
+def _plan_legs(way: Leg, payload_kg: float, surfaces: Surfaces) -> list[PlanLeg]:
+    """Return what the way costs, by class of floor: it is driven in one go but for the corners that are turned in place."""
     headings = [math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(way.points)]
     corners = sum(turn_between(a, b) >= SHARP_CORNER_RAD for a, b in pairwise(headings))
-    return PlanLeg(way.length_m, way.turn_rad, 1 + corners, payload_kg)
+    pieces = surfaces.along(way.points)
+    driven_m = sum(pieces.values())
+    if not driven_m:
+        return [PlanLeg(way.length_m, way.turn_rad, 1 + corners, payload_kg)]
+    return [
+        PlanLeg(
+            way.length_m * share,
+            way.turn_rad * share,
+            (1 + corners) * share,
+            payload_kg,
+            grade=grade,
+            surface=surface,
+        )
+        for (surface, grade), share in ((key, length / driven_m) for key, length in pieces.items())
+    ]
 
 
 def _end(way: Leg) -> Pose:

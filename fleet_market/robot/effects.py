@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from fleet_market.body import Job
 from fleet_market.ids import MessageId
@@ -41,4 +42,11 @@ class StopJob:
     reason: str
 
 
-Effect = Say | RunJob | ReleaseJob | StopJob
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep what the robot has learned, beyond its process."""
+
+    memory: dict[str, Any]
+
+
+Effect = Say | RunJob | ReleaseJob | StopJob | Remember

@@ -8,6 +8,7 @@ from pathlib import Path
 from fleet_market.body import Pose, RobotType
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import CustomerId, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import Place
 
@@ -36,6 +37,9 @@ class Fleet:
     """Endowments, micro-credits."""
     places: dict[str, Place]
     chargers: tuple[Pose, ...]
+    surfaces: tuple[Area, ...]
+    types: dict[str, RobotType]
+    """All types that a robot of this file may have, by name."""
     auto_chargers: int
     """How many chargers are to be placed on the map by themselves."""
     robots: tuple[FleetRobot, ...]

@@ -1,7 +1,7 @@
 """The robot's node: drives its base by ROS topics, trades on MQTT.
 
-Parameters (all from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT). The node runs in the
-robot's namespace.
+Parameters (from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and `memory`, the file that keeps
+what the robot learns (optional). The node runs in the robot's namespace.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError, InputError
+from fleet_market.maps.surfaces import Surfaces
 from fleet_market.robot.agent import AgentConfig
 from fleet_market.robot.floor import lay_out
 from fleet_market.robot.tracking import Limits
@@ -50,9 +51,18 @@ def _config(ros: Ros) -> tuple[RobotConfig, str]:
     floor = lay_out(fleet, load_map(Path(values["map"])), source=values["fleet"])
     host, port = parse_endpoint(values["mqtt"])
     agent = AgentConfig(
-        robot.id, robot.type, floor.homes[robot.id], floor.chargers, fleet.tariff, floor.roadmap, new_session()
+        robot.id,
+        robot.type,
+        floor.homes[robot.id],
+        floor.chargers,
+        fleet.tariff,
+        floor.roadmap,
+        new_session(),
+        Surfaces(fleet.surfaces),
     )
-    return RobotConfig(agent, robot.owner, host, port, fleet.zone), values["robot"]
+    memory = str(ros.parameter("memory", ""))
+    config = RobotConfig(agent, robot.owner, host, port, fleet.zone, Path(memory) if memory else None)
+    return config, values["robot"]
 
 
 async def serve() -> None:

@@ -1,0 +1,91 @@
+"""What a robot has learned of itself, and what is left of its parts: read by its asks, kept by whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet_market.body import RobotType
+from fleet_market.errors import InputError
+from fleet_market.pricing import Calibration, DurationModel, Lesson, PriceQuote, Tariff, TaskPlan, price
+from fleet_market.pricing.components import Components, from_json
+
+VERSION = 1
+
+
+class Memory:
+    """One robot's memory, fresh from its data sheet; `restore` brings an earlier one back.
+
+    Parameters
+    ----------
+    robot : RobotType
+    """
+
+    def __init__(self, robot: RobotType) -> None:
+        self._robot = robot
+        self.calibration, self.durations = Calibration(robot), DurationModel(robot)
+        self.components = Components()
+
+    def quote(self, plan: TaskPlan, tariff: Tariff) -> PriceQuote:
+        """Return the price of a task as the robot knows itself now."""
+        lasts = self.durations.predict(plan)
+        energy = self.calibration.predict(plan, lasts)
+        return price(plan, self._robot, tariff, energy=energy, lasts=lasts)
+
+    def settled(
+        self, plan: TaskPlan, quote: PriceQuote, *, measured_j: float | None, executed_s: float, elapsed_s: float
+    ) -> Lesson | None:
+        """Learn from a settled task and take its wear down.
+
+        Parameters
+        ----------
+        plan : TaskPlan
+            As it was priced.
+        quote : PriceQuote
+            Its price.
+        measured_j : float, optional
+            Energy drawn from the battery; None where nothing measures it finely enough, then no energy is learned.
+        executed_s : float
+            How long it took.
+        elapsed_s : float
+            Time since the task before was taken down: the battery ages by the calendar too.
+
+        Returns
+        -------
+        Lesson or None
+            What was learned about energy.
+        """
+        self.durations.update(plan, executed_s)
+        worn = self.components.after_task(quote.wear, quote.duty)
+        self.components = worn.after_time(elapsed_s, self._robot)
+        return None if measured_j is None else self.calibration.update(plan, measured_j, executed_s)
+
+    def export(self) -> dict[str, Any]:
+        """Return the memory as JSON holds it."""
+        return {
+            "version": VERSION,
+            "calibration": self.calibration.export(),
+            "durations": self.durations.export(),
+            "components": self.components.to_json(),
+        }
+
+    def restore(self, data: Mapping[str, Any], source: str) -> None:
+        """Take over what `export` gave.
+
+        Raises
+        ------
+        InputError
+            If `data` is not the memory of a robot of this type; nothing has changed then.
+        """
+        if data.get("version") != VERSION:
+            raise InputError(source, "version", data.get("version"), f"use a memory of version {VERSION}, or remove the file")
+        parts = {}
+        for name in ("calibration", "durations", "components"):
+            if not isinstance(data.get(name), Mapping):
+                raise InputError(source, name, data.get(name), "use a memory that this program wrote, or remove the file")
+            parts[name] = data[name]
+        calibration, durations = Calibration(self._robot), DurationModel(self._robot)
+        calibration.restore(parts["calibration"], f"{source}: calibration")
+        durations.restore(parts["durations"], f"{source}: durations")
+        components = from_json(parts["components"], f"{source}: components")
+        self.calibration, self.durations, self.components = calibration, durations, components
