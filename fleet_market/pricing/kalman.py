@@ -30,6 +30,7 @@ GATE_SD = 3.0
 SPREAD_MEMORY = 0.05
 SPREAD_LIMITS = (0.5, 3.0)
 KEPT_RESIDUALS = 20
+ROUNDING = 1e-9
 SHARED = "*"
 FORMAT: Literal[1] = 1
 
@@ -287,8 +288,11 @@ class FactorFilter:
             raise InputError(source, "factors", state.factors, f"use {n} numbers from {low.tolist()} to {high.tolist()}")
         if [len(row) for row in state.covariance] != [n] * n:
             raise InputError(source, "covariance", state.covariance, f"use {n} rows of {n} numbers")
+        p = np.array(state.covariance).reshape(n, n)
+        if n and (not np.allclose(p, p.T) or np.linalg.eigvalsh(p).min() < -ROUNDING):
+            raise InputError(source, "covariance", state.covariance, "use a symmetric matrix without negative eigenvalues")
         self._columns = {key: i for i, key in enumerate(columns)}
-        self._x, self._p = x, np.array(state.covariance).reshape(n, n)
+        self._x, self._p = x, p
         self._drift, self._spread2 = Cusum(state.cusum), state.spread2
         self._tasks, self.alarms = dict(state.tasks), list(state.alarms)
         self.residuals = deque(state.residuals, maxlen=KEPT_RESIDUALS)

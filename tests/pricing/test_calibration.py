@@ -233,6 +233,7 @@ def test_what_was_learned_survives_a_restart_to_the_last_bit(surfaces):
         ({"columns": [["*", "hotel"]] * 4}, "columns"),
         ({"columns": [["*", "hotel"], ["*", "no_load"], ["floor", "magic"], ["floor", "turning"]]}, "columns"),
         ({"covariance": [[1.0]]}, "covariance"),
+        ({"covariance": np.diag([-0.1, 0.1, 0.1, 0.1]).tolist()}, "covariance"),
         ({"tasks": None}, "tasks"),
         ({"spread2": 1e9}, "spread2"),
         ({"residuals": [math.nan]}, "residuals"),
