@@ -6,7 +6,7 @@ wheel speeds alone and never from a current. Traction only: what the computer dr
 
 Every sample is a short phase of constant force for each side of wheels (`fleet_market.pricing.drivetrain`): half the
 rolling resistance, plus or minus half the drag of skidding, which grows with the slip angle of the wheels up to Coulomb
-friction. The inner side may brake; braking returns nothing. Windows are taken in the order of the files, all files, none left out.
+friction. The inner side may brake; braking returns nothing. Windows are taken in the order of the files, none left out.
 
 * one step ahead: the calibration predicts each window before it learns from it, the first windows included;
 * 5-fold: least squares of the relative error on four fifths of the windows, tested on the fifth.
@@ -178,10 +178,8 @@ def _pooled(features: Mapping[str, FloatArray], energies: Mapping[str, FloatArra
 def _elsewhere(features: Mapping[str, FloatArray], energies: Mapping[str, FloatArray]) -> Iterable[Row]:
     """Calibrate on one kind of ground, then go to another with the calibration at hand."""
     others = [s for s in features if s != CALIBRATED_ON]
-    for what, labels in (
-        ("no label in the map", dict.fromkeys(others, CALIBRATED_ON)),
-        ("labelled", {s: s for s in others}),
-    ):
+    kinds = {"no label in the map": dict.fromkeys(others, CALIBRATED_ON), "labelled": {s: s for s in others}}
+    for label, labels in kinds.items():
         errors = {}
         for s in others:
             learner = FactorFilter(COMPONENTS, MEASURE_SD)
