@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ask_speed import Rates
+from benchmarks.ask_speed import TARIFF
 from benchmarks.report import Options, Row, main
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.body import RobotType
-from fleet_market.pricing import EnergyModel, PlanArray
+from fleet_market.pricing import EnergyModel, PlanArray, asks_uc
 from fleet_market.pricing.plan import FloatArray
 
 DIFFERENCE = 0.10
@@ -65,9 +65,8 @@ def _draw(robot: RobotType, bidders: int, auctions: int, seed: int) -> tuple[Flo
     lengths = np.empty((auctions, bidders, 2))
     lengths[..., 0], lengths[..., 1] = rng.uniform(5, 60, (auctions, bidders)), 30.0
     plans = PlanArray.of(lengths, turn_rad=math.pi, halts=2, payload_kg=[0.0, PAYLOAD_KG], dwell_s=2 * robot.handling_s)
-    features, rates = EnergyModel(robot).features(plans), Rates.of([robot])
-    loaded_m = lengths.sum(-1) + lengths[..., 1] * PAYLOAD_KG / robot.mass_kg
-    cost = features.energy_j * rates.per_j + loaded_m * rates.per_tread_m + features.drive_s[..., 0] * rates.per_drive_s
+    timeless = robot.model_copy(update={"time_rent_uc_per_h": 0})
+    cost = asks_uc(plans, EnergyModel(robot).features(plans), timeless, TARIFF)
     factor = np.maximum(0.5, 1 + DIFFERENCE * rng.standard_normal((auctions, bidders)))
     return cost * factor, lengths.sum(-1), rng.standard_normal((auctions, bidders))
 

@@ -1,7 +1,8 @@
 """How many asks a core prices per second: energy and wear, one by one and as arrays.
 
 Every ask is for a task of two legs, to the parcel empty and to its place loaded, with turns and halts, its own way for
-every pair of lot and robot, and robots of two types. Wear is in closed form: battery throughput, loaded tread, drive hours.
+every pair of lot and robot, and robots of two types. Wear is in closed form; the rainflow form of battery wear is timed
+apart.
 """
 
 from __future__ import annotations
@@ -16,95 +17,83 @@ import numpy as np
 from benchmarks.report import Options, Row, main
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.body import RobotType
-from fleet_market.pricing import EnergyModel, Features, PlanArray, PlanLeg, Tariff, TaskPlan, energy_j, price
-from fleet_market.pricing.ask import J_PER_KWH
+from fleet_market.pricing import EnergyModel, Features, PlanArray, PlanLeg, Tariff, TaskPlan, asks_uc, energy_j, price
 from fleet_market.pricing.calibration import COMPONENTS, START_SD
 from fleet_market.pricing.plan import FloatArray
-from fleet_market.pricing.wear import J_PER_WH, S_PER_H
+from fleet_market.pricing.soc_trace import marginal_share
+from fleet_market.protocol.messages import ASK_PARTS
 
 GOAL_S = 1.0
 LOTS, ROBOTS = 1000, 1000
 TARIFF = Tariff(25_000_000)
 SCALAR_ASKS = 2000
+RAINFLOW_ASKS = 200
+CYCLES_PER_DAY, SAMPLES_PER_CYCLE = 3, 40
+DROP_SOC = 0.005
 REPEATS = 5
 FLEET = Path(__file__).parents[1] / "launch/fleets/auto.yaml"
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What robots pay per unit, arrays over robots, micro-credits."""
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Robots of one type, and the plans of every lot for each of them, shape (lots, robots)."""
 
-    per_j: FloatArray
-    per_tread_m: FloatArray
-    per_drive_s: FloatArray
-    per_s: FloatArray
-    mass_kg: FloatArray
+    robot: RobotType
+    plans: PlanArray
 
-    @classmethod
-    def of(cls, robots: Sequence[RobotType]) -> Rates:
-        """Return the rates of the spec sheets: the formulas of `fleet_market.pricing.wear` and `ask`."""
-        rows = [
-            (
-                TARIFF.energy_uc_per_kwh / J_PER_KWH / r.battery.charge_efficiency
-                + r.battery.replacement_uc / (r.battery.cycle_life_efc * r.battery.capacity_wh * J_PER_WH),
-                r.wear.tread_set_uc / r.wear.tread_life_m,
-                r.wear.drive_set_uc / r.wear.drive_life_h / S_PER_H,
-                r.time_rent_uc_per_h / S_PER_H,
-                r.mass_kg,
-            )
-            for r in robots
-        ]
-        return cls(*np.array(rows).T)
+    def asks_uc(self) -> FloatArray:
+        """Return all asks, energy and wear and time, micro-credits."""
+        return asks_uc(self.plans, EnergyModel(self.robot).features(self.plans), self.robot, TARIFF)
 
 
-def ask_uc(plans: PlanArray, features: Features, rates: Rates) -> FloatArray:
-    """Return the asks for plans, shape (lots, robots), micro-credits."""
-    driving_s = features.drive_s[..., 0]
-    loaded_m = features.drive_m[..., 0] + (plans.length_m * plans.payload_kg).sum(-1) / rates.mass_kg
-    total: FloatArray = (
-        features.energy_j * rates.per_j
-        + loaded_m * rates.per_tread_m
-        + driving_s * rates.per_drive_s
-        + features.duration_s * rates.per_s
-    )
-    return total
-
-
-def market(lots: int, robots: int, seed: int) -> tuple[list[RobotType], PlanArray]:
-    """Return robots and the plans of every lot for every robot."""
+def market(lots: int, robots: int, seed: int) -> list[Fleet]:
+    """Return as many robots of each type."""
     rng = np.random.default_rng(seed)
     kinds = list({r.type.name: r.type for r in load_fleet(FLEET).robots}.values())
-    fleet = [kinds[i % len(kinds)] for i in range(robots)]
+    return [Fleet(kind, _plans(lots, robots // len(kinds), rng)) for kind in kinds]
+
+
+def _plans(lots: int, robots: int, rng: np.random.Generator) -> PlanArray:
     lengths = np.empty((lots, robots, 2))
     lengths[..., 0] = rng.uniform(2, 80, (lots, robots))
     lengths[..., 1] = rng.uniform(5, 80, (lots, 1))
     payload = np.zeros((lots, 1, 2))
     payload[..., 1] = rng.uniform(0, 8, (lots, 1))
-    plans = PlanArray.of(
+    return PlanArray.of(
         lengths,
         turn_rad=rng.uniform(0, 6, (lots, robots, 2)),
         halts=rng.integers(1, 5, (lots, robots, 2)),
         payload_kg=payload,
         dwell_s=np.full((lots, robots), 8.0),
     )
-    return fleet, plans
 
 
 def measure(options: Options) -> Iterable[Row]:
     """Return the rows."""
     lots = LOTS // 10 if options.quick else LOTS
-    robots, plans = market(lots, ROBOTS, options.seeds[0])
-    model, rates = EnergyModel(robots), Rates.of(robots)
-    whole_s = _fastest(lambda: ask_uc(plans, model.features(plans), rates))
+    fleets = market(lots, ROBOTS, options.seeds[0])
+    whole_s = _fastest(lambda: [fleet.asks_uc() for fleet in fleets])
     scale = LOTS / lots
-    note = f"{lots} lots x {ROBOTS} robots, two legs each, fastest of {REPEATS}"
+    note = f"{lots} lots x {ROBOTS} robots of {len(fleets)} types, two legs each, fastest of {REPEATS}"
     yield Row("energy and wear asks, 1,000,000 as arrays", whole_s * scale, "s", GOAL_S, note=note)
     yield Row("asks as arrays", lots * ROBOTS / whole_s / 1e6, "million/s", better="higher")
-    features = model.features(plans)
+    features = [EnergyModel(fleet.robot).features(fleet.plans) for fleet in fleets]
     covariance = np.eye(len(COMPONENTS)) * START_SD**2
-    sd_s = _fastest(lambda: _sd(features, covariance))
+    sd_s = _fastest(lambda: [_sd(one, covariance) for one in features])
     yield Row("standard deviations on top, 1,000,000 as arrays", sd_s * scale, "s", note="one calibration for all robots")
-    yield from _scalar(robots, plans, model, rates)
+    yield from _rainflow(fleets[0].robot)
+    yield from _scalar(fleets)
+
+
+def _rainflow(robot: RobotType) -> Iterable[Row]:
+    """Time the exact form of battery wear, which re-prices the best candidates only."""
+    battery = robot.battery
+    trace = np.tile(np.linspace(battery.target_soc, battery.resume_soc, SAMPLES_PER_CYCLE), CYCLES_PER_DAY)
+    seconds = _fastest(
+        lambda: [marginal_share(battery, trace, k % SAMPLES_PER_CYCLE, DROP_SOC, 0.5) for k in range(RAINFLOW_ASKS)]
+    )
+    note = "marginal damage of a task in the day's trace of the state of charge"
+    yield Row("battery wear by rainflow, one by one", RAINFLOW_ASKS / seconds, "1/s", better="higher", note=note)
 
 
 def _sd(features: Features, covariance: FloatArray) -> FloatArray:
@@ -113,20 +102,22 @@ def _sd(features: Features, covariance: FloatArray) -> FloatArray:
     return spread
 
 
-def _scalar(robots: Sequence[RobotType], plans: PlanArray, model: EnergyModel, rates: Rates) -> Iterable[Row]:
-    pairs = [(i % plans.length_m.shape[0], (7 * i) % len(robots)) for i in range(SCALAR_ASKS)]
-    tasks = [(_plan(plans, lot, robot), robots[robot]) for lot, robot in pairs]
+def _scalar(fleets: Sequence[Fleet]) -> Iterable[Row]:
+    tasks, known = [], []
+    for fleet in fleets:
+        asks = fleet.asks_uc()
+        lots, robots = asks.shape
+        pairs = [(i % lots, (7 * i) % robots) for i in range(SCALAR_ASKS // len(fleets))]
+        tasks += [(_plan(fleet.plans, lot, robot), fleet.robot) for lot, robot in pairs]
+        known += [asks[pair] for pair in pairs]
     energy_s = _fastest(lambda: [energy_j(plan, robot) for plan, robot in tasks])
     price_s = _fastest(lambda: [price(plan, robot, TARIFF) for plan, robot in tasks])
-    yield Row("energies one by one", SCALAR_ASKS / energy_s, "1/s", better="higher")
-    yield Row("asks one by one", SCALAR_ASKS / price_s, "1/s", better="higher", note="whole quotes, as a robot makes them")
-    asks = ask_uc(plans, model.features(plans), rates)
-    worst = max(
-        abs(price(plan, robot, TARIFF).ask_uc - asks[pair]) for pair, (plan, robot) in zip(pairs, tasks, strict=True)
-    )
-    yield Row(
-        "one by one against arrays, worst difference", float(worst), "micro-credits", 3.0, note="parts are rounded up"
-    )
+    yield Row("energies one by one", len(tasks) / energy_s, "1/s", better="higher")
+    yield Row("asks one by one", len(tasks) / price_s, "1/s", better="higher", note="whole quotes, as a robot makes them")
+    worst = max(abs(price(plan, robot, TARIFF).ask_uc - ask) for (plan, robot), ask in zip(tasks, known, strict=True))
+    parts = len(ASK_PARTS)
+    note = "parts are rounded up"
+    yield Row("one by one against arrays, worst difference", float(worst), "micro-credits", parts, note=note)
 
 
 def _plan(plans: PlanArray, lot: int, robot: int) -> TaskPlan:

@@ -17,6 +17,8 @@ from fleet_market.ids import RobotId
 
 Point = tuple[float, float]
 """A place on the floor, metres, map frame."""
+USUAL_SURFACE = "floor"
+"""Class of floor where a map names no other."""
 
 
 @dataclass(frozen=True, slots=True)

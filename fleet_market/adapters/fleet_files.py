@@ -265,7 +265,9 @@ def _area(value: Any, source: str, where: str) -> Area:
         raise InputError(source, f"{where}.class", name, "use a name of 1 to 64 characters")
     corners = _numbers(value["corners"], 4, source, f"{where}.corners", 1e5)
     if not (corners[0] < corners[2] and corners[1] < corners[3]):
-        raise InputError(source, f"{where}.corners", value["corners"], "give the lower left corner, then the upper right one")
+        raise InputError(
+            source, f"{where}.corners", value["corners"], "give the lower left corner, then the upper right one"
+        )
     grade = _numbers(value.get("grade", "0;0"), 2, source, f"{where}.grade", 0.5)
     factors = [_number(value.get(k, 1.0), source, f"{where}.{k}", 0, 100) for k in ("rolling", "friction")]
     return Area(name, *corners, *grade, *factors)

@@ -190,7 +190,9 @@ def why(
 def _asks_table(record: LotRecord) -> Table:
     """Return who asked what, made of what; parts that nobody has are left out."""
     used = [i for i in range(len(ASK_PARTS)) if any(ask.parts_uc is not None and ask.parts_uc[i] for ask in record.asks)]
-    table = Table("robot", "owner", "ask", *(ASK_PARTS[i] for i in used), "outcome", title=f"{record.call}: {record.summary}")
+    table = Table(
+        "robot", "owner", "ask", *(ASK_PARTS[i] for i in used), "outcome", title=f"{record.call}: {record.summary}"
+    )
     for ask in record.asks:
         parts = [ask.ask_uc, *(None if ask.parts_uc is None else ask.parts_uc[i] for i in used)]
         table.add_row(ask.robot, ask.owner, *("" if p is None else f"{Credits(p)}" for p in parts), ask.outcome)

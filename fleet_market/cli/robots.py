@@ -28,7 +28,9 @@ def _group() -> None:
 
 @robot.command()
 def calibration(
-    memory: Annotated[Path, typer.Argument(metavar="FILE", help="The robot's memory, e.g. out/demo/memory/carrier-1.json.")],
+    memory: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The robot's memory, e.g. out/demo/memory/carrier-1.json.")
+    ],
     fleet: Annotated[Path, typer.Option(help="Fleet file that describes its type.")] = Path("launch/fleets/warehouse.yaml"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole memory as JSON and nothing else.")] = False,
 ) -> None:

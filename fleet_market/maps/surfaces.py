@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fleet_market.body import Point
+from fleet_market.body import USUAL_SURFACE, Point
 
-USUAL_SURFACE = "floor"
 STEP_M = 0.25
 """A way is looked at in pieces of at most this."""
 GRADE_DIGITS = 3

@@ -1,6 +1,6 @@
 """What a task costs a robot: energy, wear and time, in closed form from the plan and the spec sheet."""
 
-from fleet_market.pricing.ask import PriceQuote, Tariff, price
+from fleet_market.pricing.ask import PriceQuote, Tariff, asks_uc, price
 from fleet_market.pricing.calibration import Calibration, CalibrationView
 from fleet_market.pricing.duration import DurationModel
 from fleet_market.pricing.energy import EnergyModel, Features, duration_s, energy_j
@@ -20,6 +20,7 @@ __all__ = [
     "PriceQuote",
     "Tariff",
     "TaskPlan",
+    "asks_uc",
     "duration_s",
     "energy_j",
     "price",

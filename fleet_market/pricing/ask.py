@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 from fleet_market.body import RobotType
 from fleet_market.pricing.ageing import S_PER_H
-from fleet_market.pricing.duty import Duty, duty_of
-from fleet_market.pricing.energy import charger_j, duration_s, energy_j
+from fleet_market.pricing.duty import Duty, duties_of, duty_of
+from fleet_market.pricing.energy import Features, charger_j, duration_s, energy_j
 from fleet_market.pricing.kalman import Estimate
 from fleet_market.pricing.margin import USUAL_BIDDERS, margin_uc
-from fleet_market.pricing.plan import TaskPlan
-from fleet_market.pricing.wear import PARTS, WearCost, wear
+from fleet_market.pricing.plan import FloatArray, PlanArray, TaskPlan
+from fleet_market.pricing.wear import WearCost, wear
 from fleet_market.protocol.messages import ASK_PARTS
 
 J_PER_KWH = 3.6e6
@@ -104,9 +104,23 @@ def price(
     return PriceQuote(sum(parts_uc), parts_uc, drawn, time, duty, worn)
 
 
+def asks_uc(plans: PlanArray, features: Features, robot: RobotType, tariff: Tariff) -> FloatArray:
+    """Return what robots of one type ask for many plans by the spec sheet, shape (...), micro-credits, not rounded.
+
+    The same parts as in `price`, without doubt and hence without risk margin.
+    """
+    duties = duties_of(plans, features, robot)
+    energy_rate = charger_j(1.0, robot) / J_PER_KWH * tariff.energy_uc_per_kwh
+    time_rate = robot.time_rent_uc_per_h / S_PER_H
+    total: FloatArray = (
+        features.energy_j * (energy_rate + time_rate / _charging_w(robot))
+        + features.duration_s * time_rate
+        + wear(duties, robot).total_uc
+    )
+    return total
+
+
 def _charging_w(robot: RobotType) -> float:
     """Return the power at which the battery of a resting robot fills."""
     battery = robot.battery
     return max(LEAST_CHARGE_W, battery.max_charge_w * battery.charge_efficiency - robot.hotel_w)
-
-

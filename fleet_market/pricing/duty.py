@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fleet_market.body import RobotType
 from fleet_market.pricing.ageing import S_PER_H, FloatLike
-from fleet_market.pricing.plan import PlanLeg, TaskPlan
+from fleet_market.pricing.drivetrain import G_MPS2
+from fleet_market.pricing.energy import Features
+from fleet_market.pricing.plan import FloatArray, PlanArray, TaskPlan
 
-G_MPS2 = 9.80665
-"""Standard gravity (ISO 80000-3)."""
+LEAST_MPS, LEAST_S = 1e-9, 1e-9
+"""Keep legs of length 0 from dividing by nothing; they count for nothing."""
 RATED_SHARE_OF_PEAK = 1 / 3
 """Continuous torque over peak torque of a geared DC motor [assumption]."""
 
@@ -51,8 +55,8 @@ def duty_of(plan: TaskPlan, robot: RobotType, drawn_j: float, lasts_s: float) ->
     rate = drawn_j / robot.battery.capacity_wh / lasts_s if lasts_s > 0 else 0.0
     ratio = 0.0
     if drive_s > 0 and plan.length_m > 0:
-        current_a = sum(leg.length_m * _current_a(leg, robot) for leg in plan.legs) / plan.length_m
-        ratio = current_a / rated_current_a(robot)
+        currents_a = (leg.length_m * _current_a(leg.length_m, leg.halts, leg.payload_kg, robot) for leg in plan.legs)
+        ratio = float(sum(currents_a) / plan.length_m / rated_current_a(robot))
     return Duty(
         energy_out_j=drawn_j,
         c_rate=rate,
@@ -64,26 +68,57 @@ def duty_of(plan: TaskPlan, robot: RobotType, drawn_j: float, lasts_s: float) ->
     )
 
 
+def duties_of(plans: PlanArray, features: Features, robot: RobotType) -> Duty:
+    """Return what many plans ask of the parts of robots of one type, in arrays of shape (...).
+
+    Parameters
+    ----------
+    plans : PlanArray
+    features : Features
+        Of these plans.
+    robot : RobotType
+    """
+    load = 1 + plans.payload_kg / robot.mass_kg
+    drawn_j, lasts_s = features.energy_j, features.duration_s
+    hours = np.where(lasts_s > 0, lasts_s, np.inf) / S_PER_H
+    travel_m = features.drive_m.sum(-1)
+    return Duty(
+        energy_out_j=drawn_j,
+        c_rate=drawn_j / S_PER_H / robot.battery.capacity_wh / hours,
+        travel_m=travel_m,
+        load_m=(plans.length_m * load).sum(-1),
+        scrub_rad=(plans.turn_rad * load).sum(-1),
+        drive_h=features.drive_s.sum(-1) / S_PER_H,
+        current_ratio=_current_ratios(plans, travel_m, robot) if robot.wear.brush_set_uc else 0.0,
+    )
+
+
+def _current_ratios(plans: PlanArray, travel_m: FloatArray, robot: RobotType) -> FloatArray:
+    currents_a = _current_a(plans.length_m, plans.halts, plans.payload_kg, robot)
+    mean_a = (plans.length_m * currents_a).sum(-1) / np.where(travel_m > 0, travel_m, 1.0)
+    ratios: FloatArray = mean_a / rated_current_a(robot)
+    return ratios
+
+
 def rated_current_a(robot: RobotType) -> float:
     """Return the continuous current of a drive motor, amperes: as given, or after its peak torque."""
     if robot.wear.rated_current_a is not None:
         return robot.wear.rated_current_a
-    return _current_at(RATED_SHARE_OF_PEAK * robot.motor.peak_wheel_torque_nm, robot)
+    return float(_current_at(RATED_SHARE_OF_PEAK * robot.motor.peak_wheel_torque_nm, robot))
 
 
-def _current_a(leg: PlanLeg, robot: RobotType) -> float:
+def _current_a(length_m: FloatLike, halts: FloatLike, payload_kg: FloatLike, robot: RobotType) -> FloatLike:
     """Return the mean current over a leg: rolling all the way, and speeding up at its halts; braking is left out."""
-    if not leg.length_m:
-        return 0.0
-    mass_kg, stretch_m = robot.mass_kg + leg.payload_kg, leg.length_m / leg.halts
-    speed = min(robot.max_speed_mps, (robot.max_accel_mps2 * stretch_m) ** 0.5)
+    mass_kg, stretch_m = robot.mass_kg + payload_kg, length_m / halts
+    speed = np.minimum(robot.max_speed_mps, np.sqrt(robot.max_accel_mps2 * stretch_m))
     ramp_s = speed / robot.max_accel_mps2
-    share = ramp_s / (stretch_m / speed + ramp_s)
+    cruise_s = stretch_m / np.maximum(speed, LEAST_MPS)
+    share = ramp_s / np.maximum(cruise_s + ramp_s, LEAST_S)
     force_n = mass_kg * (robot.rolling_resistance * G_MPS2 + share * robot.max_accel_mps2)
     return _current_at(force_n * robot.wheel_radius_m / 2, robot)
 
 
-def _current_at(wheel_torque_nm: float, robot: RobotType) -> float:
+def _current_at(wheel_torque_nm: FloatLike, robot: RobotType) -> FloatLike:
     motor = robot.motor
     geared_nm = wheel_torque_nm / (motor.gear_ratio * motor.gear_efficiency)
     return geared_nm / motor.torque_constant_nm_a + motor.no_load_current_a

@@ -35,10 +35,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fleet_market.body import RobotType
+from fleet_market.body import USUAL_SURFACE, RobotType
 from fleet_market.pricing.drivetrain import ARRAYS, Drivetrain, Value, floor, hotel_w
 from fleet_market.pricing.legs import Parts, Way, drive
-from fleet_market.pricing.plan import USUAL_SURFACE, USUAL_ZONE, FloatArray, IndexArray, PlanArray, PlanLeg, TaskPlan
+from fleet_market.pricing.plan import USUAL_ZONE, FloatArray, IndexArray, PlanArray, PlanLeg, TaskPlan
 
 FEATURES = ("hotel", "no_load", "traction", "turning")
 HOTEL, NO_LOAD, TRACTION, TURNING = range(len(FEATURES))

@@ -29,6 +29,10 @@ from fleet_market.pricing.plan import FloatArray
 GATE_SD = 3.0
 SPREAD_MEMORY = 0.05
 SPREAD_LIMITS = (0.5, 3.0)
+MOST_SURPRISE = 1e6
+"""In standard deviations: keeps the squares of absurd readings finite."""
+LEAST_SUM = 1e-6
+"""A smaller expected sum, in its unit, teaches nothing."""
 KEPT_RESIDUALS = 20
 ROUNDING = 1e-9
 SHARED = "*"
@@ -175,7 +179,7 @@ class FactorFilter:
         row = np.zeros(len(x))
         np.add.at(row, index.ravel(), phi.ravel())
         predicted = float(row @ x)
-        if predicted <= 0:
+        if predicted < LEAST_SUM:
             return Lesson(max(0.0, predicted), measured, 0.0, alarm=False)
         self._keep(groups, index)
         row /= predicted
@@ -186,7 +190,7 @@ class FactorFilter:
             g: n for g, n in self._tasks.items() if g not in groups and g != SHARED
         }
         self.residuals.append(measured / predicted - 1)
-        alarm = self._watch(surprise, row != 0)
+        alarm = self._watch(max(-MOST_SURPRISE, min(MOST_SURPRISE, surprise)), row != 0)
         return Lesson(predicted, measured, surprise, alarm)
 
     def _step(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fleet_market.body import USUAL_SURFACE
+
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
-USUAL_SURFACE = "floor"
 USUAL_ZONE = "site"
 USUAL_MODE = "usual"
 """Computing as on the spec sheet: draws `RobotType.hotel_w`."""

@@ -17,8 +17,8 @@ from fleet_market.ids import CallId, ContractId, CustomerId, MessageId, OrderId,
 MAX_ASKS = 16
 """Asks (and declines) in one message; those that do not fit into the 4 KiB that a robot may send are left out."""
 ASK_PARTS = ("energy", "battery", "drive", "brushes", "tread", "arm", "time", "risk", "opportunity")
-"""What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin for
-what is uncertain; what the robot cannot earn meanwhile."""
+"""What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin
+for what is uncertain; what the robot cannot earn while it charges afterwards."""
 MAX_STOPS = 4
 MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""

@@ -16,11 +16,9 @@ from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import (
-    MAX_ASKS,
     Abort,
     Accept,
     AnyBody,
-    Ask,
     AskLine,
     Auctioneer,
     Award,
@@ -44,7 +42,7 @@ from fleet_market.protocol.messages import (
     Stop,
     WirePose,
 )
-from fleet_market.robot.bidding import J_PER_WH, Appraisal, Bidder, Outlook
+from fleet_market.robot.bidding import J_PER_WH, Appraisal, Bidder, Outlook, sealed
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.outbox import Outbox
@@ -160,9 +158,7 @@ class Agent:
         self.doing = Doing.IDLE
         self.tasks: list[Task] = []
         self.epoch: int | None = None
-        self._bidder = Bidder(
-            config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces
-        )
+        self._bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces)
         self._done: dict[ContractId, _Done] = {}
         self._aged_ns: int | None = None
         self._outbox = Outbox()
@@ -285,8 +281,7 @@ class Agent:
                 asks.append(line)
             else:
                 declines.append(line)
-        asks.sort(key=lambda line: (line.ask_uc, line.lot))
-        self._say("ask", Ask(call=call, asks=tuple(asks[:MAX_ASKS]), declines=tuple(declines[:MAX_ASKS])))
+        self._say("ask", sealed(call, asks, declines))
 
     def _unfit(self, now_ns: int) -> tuple[DeclineReason, str] | None:
         """Return why the robot takes no task at all now."""

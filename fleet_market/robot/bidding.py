@@ -9,10 +9,12 @@ from itertools import pairwise
 
 from fleet_market.body import Pose, RobotType
 from fleet_market.errors import UnreachableError
+from fleet_market.ids import CallId
 from fleet_market.maps.roadmap import Leg, Roadmap, leg, turn_between
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PlanLeg, PriceQuote, Tariff, TaskPlan, energy_j
-from fleet_market.protocol.messages import AskLine, DeclineLine, DeclineReason, Lot, Place
+from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
+from fleet_market.protocol.messages import MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, Lot, Place
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.tracking import SHARP_CORNER_RAD
 from fleet_market.units import ns
@@ -20,6 +22,8 @@ from fleet_market.units import ns
 J_PER_WH = 3600.0
 DEADLINE_SD = 1.3
 """A deadline is promised when the task ends before it with a probability of 90 % (normal distribution)."""
+MAX_ASK_BYTES = MAX_INBOUND_BYTES - 512
+"""Of the body of an answer; the rest is left for its envelope."""
 RESERVE_SD = 2.0
 """The reserve is kept unless a task takes more energy than this many standard deviations above what is expected."""
 
@@ -128,6 +132,15 @@ class Bidder:
         if math.isinf(length_m):
             return 0.0
         return energy_j(TaskPlan((PlanLeg(length_m, math.pi, 2, 0.0),)), self._robot)
+
+
+def sealed(call: CallId, asks: Sequence[AskLine], declines: Sequence[DeclineLine]) -> Ask:
+    """Return the answer to a call: the cheapest asks first, and as much as a robot's message may hold."""
+    by_price = sorted(asks, key=lambda line: (line.ask_uc, line.lot))[:MAX_ASKS]
+    kept = list(declines[:MAX_ASKS])
+    while len((ask := Ask(call=call, asks=tuple(by_price), declines=tuple(kept))).model_dump_json()) > MAX_ASK_BYTES:
+        (kept or by_price).pop()
+    return ask
 
 
 def _decline(number: int, reason: DeclineReason, detail: str) -> DeclineLine:

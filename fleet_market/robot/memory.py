@@ -78,7 +78,9 @@ class Memory:
             If `data` is not the memory of a robot of this type; nothing has changed then.
         """
         if data.get("version") != VERSION:
-            raise InputError(source, "version", data.get("version"), f"use a memory of version {VERSION}, or remove the file")
+            raise InputError(
+                source, "version", data.get("version"), f"use a memory of version {VERSION}, or remove the file"
+            )
         parts = {}
         for name in ("calibration", "durations", "components"):
             if not isinstance(data.get(name), Mapping):

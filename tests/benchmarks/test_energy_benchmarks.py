@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import ask_regret, ask_speed, real_energy
-from fleet_market.pricing import PlanLeg, TaskPlan, price
+from fleet_market.pricing import price
 from fleet_market.pricing.energy import NO_LOAD, TRACTION, TURNING
+from fleet_market.protocol.messages import ASK_PARTS
 
 
 def test_a_husky_that_stands_takes_copper_losses_only_and_a_rolling_one_the_back_emf_too():
@@ -35,22 +36,12 @@ def test_the_features_never_see_a_current_and_do_not_mind_left_and_right_or_back
 
 
 def test_asks_as_arrays_are_the_robots_own_quotes():
-    robots, plans = ask_speed.market(3, 4, 0)
-    features = ask_speed.EnergyModel(robots).features(plans)
-    asks = ask_speed.ask_uc(plans, features, ask_speed.Rates.of(robots))
-    for lot in range(3):
-        for i, robot in enumerate(robots):
-            legs = tuple(
-                PlanLeg(
-                    plans.length_m[lot, i, k],
-                    plans.turn_rad[lot, i, k],
-                    int(plans.halts[lot, i, k]),
-                    plans.payload_kg[lot, 0, k],
-                )
-                for k in range(2)
-            )
-            quote = price(TaskPlan(legs, 8.0), robot, ask_speed.TARIFF)
-            assert asks[lot, i] == pytest.approx(quote.ask_uc, abs=3)
+    for fleet in ask_speed.market(3, 4, 0):
+        asks = fleet.asks_uc()
+        assert asks.shape == (3, 2)
+        for lot, robot in np.ndindex(asks.shape):
+            quote = price(ask_speed._plan(fleet.plans, lot, robot), fleet.robot, ask_speed.TARIFF)
+            assert asks[lot, robot] == pytest.approx(quote.ask_uc, abs=len(ASK_PARTS))
 
 
 def test_regret_is_what_the_winners_cost_more():

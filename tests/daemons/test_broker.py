@@ -118,7 +118,7 @@ def order(name="o1", **more):
 async def win(robot):
     """Ask for the first lot of the next call and accept the award."""
     call = (await robot.hear(Call)).body
-    line = AskLine(lot=0, ask_uc=CREDIT, energy_uc=CREDIT, wear_uc=0, time_uc=0, energy_j=1.0, finish_ns=call.close_ns)
+    line = AskLine(lot=0, ask_uc=CREDIT, parts_uc=(CREDIT, *(0,) * 8), energy_j=1.0, finish_ns=call.close_ns)
     await robot.say(topics.from_robot("r1", "main", "ask"), Ask(call=call.call, asks=(line,)))
     award = await robot.hear(Award)
     await robot.say(topics.from_robot("r1", "main", "accept"), Accept(contract=award.body.contract))
@@ -177,7 +177,7 @@ async def test_an_award_is_repeated_until_it_is_confirmed(mqtt_broker, tmp_path,
     async with market(mqtt_broker, tmp_path, accept_s=30.0), ann_and_r1(mqtt_broker) as who:
         await who.ann.say(topics.from_customer("ann", "order"), order())
         call = (await who.r1.hear(Call)).body
-        line = AskLine(lot=0, ask_uc=1, energy_uc=1, wear_uc=0, time_uc=0, energy_j=1.0, finish_ns=1)
+        line = AskLine(lot=0, ask_uc=1, parts_uc=(1, *(0,) * 8), energy_j=1.0, finish_ns=1)
         await who.r1.say(topics.from_robot("r1", "main", "ask"), Ask(call=call.call, asks=(line,)))
         first, second = await who.r1.hear(Award), await who.r1.hear(Award)
         assert first.id == second.id

@@ -137,7 +137,7 @@ def announce(owner, payload=10.0):
 
 
 def line(lot, price_uc):
-    return AskLine(lot=lot, ask_uc=price_uc, energy_uc=price_uc, wear_uc=0, time_uc=0, energy_j=480.0, finish_ns=60 * S)
+    return AskLine(lot=lot, ask_uc=price_uc, parts_uc=(price_uc, *(0,) * 8), energy_j=480.0, finish_ns=60 * S)
 
 
 def test_an_order_is_traded_done_and_paid():

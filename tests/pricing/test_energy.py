@@ -126,7 +126,7 @@ def test_nothing_is_negative_or_not_a_number(plan, robot):
     not_negative = features.joules if robot is not GREEN else features.joules[:, [HOTEL, NO_LOAD]]
     assert (not_negative >= -1e-9).all()
     quote = price(plan, robot, TARIFF)
-    assert min(quote.ask_uc, quote.energy_uc, quote.wear_uc, quote.time_uc) >= 0
+    assert min(quote.parts_uc) >= 0
 
 
 def integral_j(robot, force_n, accel, top, cruise_s, travel=1.0):

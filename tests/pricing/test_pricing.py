@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price
 from fleet_market.pricing.drivetrain import G_MPS2
-from fleet_market.pricing.wear import battery_wear_uc, drive_wear_uc, tread_wear_uc
+from fleet_market.pricing.kalman import Estimate
+from fleet_market.pricing.margin import curse_factor
+from fleet_market.protocol.messages import ASK_PARTS
 
 FLEET = load_fleet(Path(__file__).parents[2] / "launch/fleets/auto.yaml")
 CARRIER = next(r.type for r in FLEET.robots if r.type.name == "carrier")
@@ -31,13 +33,38 @@ def straight(length_m, **more):
     return TaskPlan((PlanLeg(**({"length_m": length_m, "turn_rad": 0.0, "halts": 1, "payload_kg": 0.0} | more)),))
 
 
+@given(plans, robots, st.floats(0, 1), st.floats(0, 1))
+def test_the_parts_add_up_exactly_and_are_sound(plan, robot, energy_doubt, time_doubt):
+    sheet = price(plan, robot, TARIFF)
+    energy = Estimate(sheet.energy.mean, energy_doubt * sheet.energy.mean)
+    lasts = Estimate(sheet.lasts.mean, time_doubt * sheet.lasts.mean)
+    quote = price(plan, robot, TARIFF, energy=energy, lasts=lasts)
+    assert len(quote.parts_uc) == len(ASK_PARTS)
+    assert sum(quote.parts_uc) == quote.ask_uc
+    assert min(quote.parts_uc) >= 0
+    assert math.isfinite(quote.energy.mean)
+    assert quote.energy.mean >= robot.hotel_w * quote.lasts.mean * (1 - 1e-9)
+    assert sheet.part_uc("risk") == 0
+    assert quote.ask_uc - quote.part_uc("risk") == sheet.ask_uc
+
+
+def test_doubt_is_paid_for_and_time_at_the_charger_too():
+    plan = straight(100.0)
+    sheet = price(plan, CARRIER, TARIFF)
+    unsure = price(plan, CARRIER, TARIFF, energy=Estimate(sheet.energy.mean, 0.1 * sheet.energy.mean), bidders=5)
+    by_energy = sum(sheet.part_uc(part) for part in ("energy", "battery", "opportunity"))
+    assert unsure.part_uc("risk") == pytest.approx(curse_factor(5) * 0.1 * by_energy, rel=1e-4)
+    slow = price(plan, CARRIER, TARIFF, lasts=Estimate(sheet.lasts.mean, 36.0), bidders=5)
+    assert slow.part_uc("risk") == pytest.approx(curse_factor(5) * CARRIER.time_rent_uc_per_h / 100, rel=1e-4)
+    charging_s = sheet.energy.mean / (480.0 * 0.9 - 45.0)
+    assert sheet.part_uc("opportunity") == pytest.approx(charging_s / 3600 * CARRIER.time_rent_uc_per_h, abs=1)
+
+
 @given(plans, robots)
-def test_the_parts_add_up_and_are_sound(plan, robot):
-    quote = price(plan, robot, TARIFF)
-    assert quote.energy_uc + quote.wear_uc + quote.time_uc == quote.ask_uc
-    assert min(quote.energy_uc, quote.wear_uc, quote.time_uc) >= 0
-    assert math.isfinite(quote.energy_j)
-    assert quote.energy_j >= robot.hotel_w * quote.duration_s
+def test_calendar_ageing_is_rent_of_time_and_in_no_part_that_is_wear(plan, robot):
+    resting = replace(plan, dwell_s=plan.dwell_s + 3600.0)
+    for part in ("drive", "brushes", "tread", "arm"):
+        assert price(resting, robot, TARIFF).part_uc(part) == price(plan, robot, TARIFF).part_uc(part)
 
 
 @given(plans, robots, st.sampled_from(["length_m", "turn_rad", "payload_kg"]), st.floats(1.0, 10.0))
@@ -86,15 +113,6 @@ def test_the_closed_form_is_the_integral_of_the_motor_equation_over_the_speed_pr
 def test_duration_follows_trapezoids_and_triangles(length_m, halts, expected_s):
     assert (CARRIER.max_speed_mps, CARRIER.max_accel_mps2) == (1.0, 0.5)
     assert duration_s(straight(length_m, halts=halts), CARRIER) == pytest.approx(expected_s)
-
-
-def test_a_life_of_work_pays_for_the_parts_that_it_wears_out():
-    life_j = CARRIER.battery.cycle_life_efc * CARRIER.battery.capacity_wh * 3600
-    assert battery_wear_uc(life_j, CARRIER) == pytest.approx(CARRIER.battery.replacement_uc)
-    assert tread_wear_uc(straight(CARRIER.wear.tread_life_m), CARRIER) == pytest.approx(CARRIER.wear.tread_set_uc)
-    hour = straight(3599.0)
-    hours = duration_s(hour, CARRIER) / 3600
-    assert drive_wear_uc(hour, CARRIER) == pytest.approx(CARRIER.wear.drive_set_uc * hours / CARRIER.wear.drive_life_h)
 
 
 @pytest.mark.parametrize("field", ["length_m", "turn_rad", "payload_kg"])

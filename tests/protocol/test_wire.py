@@ -1,20 +1,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fleet_market.errors import ProtocolError
-from fleet_market.ids import CallId, Identifier, MessageId
+from fleet_market.ids import Identifier, MessageId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import (
-    MAX_ASKS,
-    MAX_PRICE_UC,
     MAX_WAYPOINTS,
     Accept,
-    Ask,
     AskLine,
-    DeclineLine,
-    DeclineReason,
     Route,
 )
 
@@ -66,17 +62,16 @@ def test_no_bytes_do_more_than_raise_the_documented_error(payload):
         decode(payload)
 
 
-def test_the_largest_ask_fits_into_what_a_robot_may_send_and_the_longest_route_into_a_page():
-    line = {"ask_uc": MAX_PRICE_UC, "energy_uc": MAX_PRICE_UC // 3, "wear_uc": 10**9, "time_uc": 10**9}
-    ask = Ask(
-        call=CallId("main:1:123456"),
-        asks=tuple(AskLine(lot=1000 + i, energy_j=12345.6, finish_ns=10**15, **line) for i in range(MAX_ASKS)),
-        declines=tuple(
-            DeclineLine(lot=1000 + i, reason=DeclineReason.UNREACHABLE, detail="x" * 40) for i in range(MAX_ASKS)
-        ),
-    )
+def test_an_ask_whose_parts_do_not_add_up_is_refused():
+    parts = (5, 4, 3, 0, 2, 0, 1, 0, 0)
+    assert AskLine(lot=0, ask_uc=15, parts_uc=parts, energy_j=1.0, finish_ns=1).parts_uc == parts
+    for ask_uc, wrong in ((14, parts), (15, parts[:-1]), (15, (*parts, 0)), (15, (-1, 10, *parts[2:]))):
+        with pytest.raises(ValidationError):
+            AskLine(lot=0, ask_uc=ask_uc, parts_uc=wrong, energy_j=1.0, finish_ns=1)
+
+
+def test_the_longest_route_fits_into_a_page():
     sent = {"ts": 10**15, "src": Identifier("r" * 20), "id": MessageId("m" * 20)}
-    assert len(encode(Envelope(body=ask, **sent))) <= MAX_INBOUND_BYTES
     points = ((-123.456, -123.456),) * MAX_WAYPOINTS
     route = Route(request="q", route="r", served=True, points=points, stops=(1, 2), released=0)
     assert len(encode(Envelope(body=route, **sent))) <= MAX_OUTBOUND_BYTES

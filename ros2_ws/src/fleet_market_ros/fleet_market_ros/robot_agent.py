@@ -1,7 +1,7 @@
 """The robot's node: drives its base by ROS topics, trades on MQTT.
 
-Parameters (from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and `memory`, the file that keeps
-what the robot learns (optional). The node runs in the robot's namespace.
+Parameters (from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and `memory`, the file that
+keeps what the robot learns (optional). The node runs in the robot's namespace.
 """
 
 from __future__ import annotations
