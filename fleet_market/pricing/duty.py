@@ -73,12 +73,9 @@ def rated_current_a(robot: RobotType) -> float:
 
 def _current_a(leg: PlanLeg, robot: RobotType) -> float:
     """Return the mean current over a leg: rolling all the way, and speeding up at its halts; braking is left out."""
-    if not leg.length_m:
-        return 0.0
     mass_kg, stretch_m = robot.mass_kg + leg.payload_kg, leg.length_m / leg.halts
-    speed = min(robot.max_speed_mps, (robot.max_accel_mps2 * stretch_m) ** 0.5)
-    ramp_s = speed / robot.max_accel_mps2
-    share = ramp_s / (stretch_m / speed + ramp_s)
+    # A ramp takes v/a of the s/v + v/a of a stretch; where v is not reached, half of it.
+    share = 1 / (1 + max(1.0, robot.max_accel_mps2 * stretch_m / robot.max_speed_mps**2))
     force_n = mass_kg * (robot.rolling_resistance * G_MPS2 + share * robot.max_accel_mps2)
     return _current_at(force_n * robot.wheel_radius_m / 2, robot)
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price
 from fleet_market.pricing.energy import G_MPS2
-from fleet_market.pricing.wear import battery_wear_uc, drive_wear_uc, tread_wear_uc
 
 FLEET = load_fleet(Path(__file__).parents[2] / "launch/fleets/auto.yaml")
 CARRIER = next(r.type for r in FLEET.robots if r.type.name == "carrier")
@@ -86,15 +85,6 @@ def test_the_closed_form_is_the_integral_of_the_motor_equation_over_the_speed_pr
 def test_duration_follows_trapezoids_and_triangles(length_m, halts, expected_s):
     assert (CARRIER.max_speed_mps, CARRIER.max_accel_mps2) == (1.0, 0.5)
     assert duration_s(straight(length_m, halts=halts), CARRIER) == pytest.approx(expected_s)
-
-
-def test_a_life_of_work_pays_for_the_parts_that_it_wears_out():
-    life_j = CARRIER.battery.cycle_life_efc * CARRIER.battery.capacity_wh * 3600
-    assert battery_wear_uc(life_j, CARRIER) == pytest.approx(CARRIER.battery.replacement_uc)
-    assert tread_wear_uc(straight(CARRIER.wear.tread_life_m), CARRIER) == pytest.approx(CARRIER.wear.tread_set_uc)
-    hour = straight(3599.0)
-    hours = duration_s(hour, CARRIER) / 3600
-    assert drive_wear_uc(hour, CARRIER) == pytest.approx(CARRIER.wear.drive_set_uc * hours / CARRIER.wear.drive_life_h)
 
 
 @pytest.mark.parametrize("field", ["length_m", "turn_rad", "payload_kg"])
