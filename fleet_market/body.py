@@ -98,6 +98,8 @@ class BatterySpec(_Spec):
     """Mean temperature of the cells over their life [assumption]."""
     planned_efc_per_day: Annotated[float, Field(gt=0.0, le=20.0)] = 1.0
     """Equivalent full cycles per day that the owner plans; weighs cycling against the calendar [assumption]."""
+    planned_work_h_per_day: Annotated[float, Field(gt=0.0, le=24.0)] = 16.0
+    """Hours per day between tasks and chargers; for the rest the robot is parked at `target_soc` [assumption]."""
 
     @field_validator("target_soc")
     @classmethod

@@ -102,7 +102,8 @@ class XuForm(AgeingForm):
     def loss(self, cycles: FloatLike, calendar: FloatLike) -> FloatLike:
         """Return 1 - a exp(-b f) - (1 - a) exp(-f)."""
         f = np.asarray(cycles + calendar)
-        return 1 - self.sei_share * np.exp(-self.sei_rate * f) - (1 - self.sei_share) * np.exp(-f)
+        left: FloatLike = self.sei_share * np.exp(-self.sei_rate * f) + (1 - self.sei_share) * np.exp(-f)
+        return 1 - left
 
     def ends(self, loss: float) -> tuple[float, float]:
         """Return f at `loss`, by bisection: loss rises with f."""
@@ -117,7 +118,8 @@ class XuForm(AgeingForm):
         return cycles, calendar
 
     def _soc(self, mean_soc: FloatLike) -> FloatLike:
-        return np.exp(self.soc_rate * (np.asarray(mean_soc) - self.reference_soc))
+        factor: FloatLike = np.exp(self.soc_rate * (np.asarray(mean_soc) - self.reference_soc))
+        return factor
 
     def _temperature(self, temperature_c: FloatLike) -> FloatLike:
         kelvin = np.asarray(temperature_c) + KELVIN
@@ -205,12 +207,14 @@ class NmcForm(PowerForm):
     def cycle_rate(self, depth: FloatLike, c_rate: FloatLike, temperature_k: FloatLike) -> FloatLike:
         """Return 0.844 (depth^2 (T/308.15)^3 C^0.5)^0.458 with EFC counted in 1e5."""
         stress = np.asarray(depth) ** 2 * (temperature_k / self._NORMAL_K) ** 3 * np.sqrt(c_rate)
-        return 0.844 * stress**0.458 / 1e5**self.cycle_power
+        rate: FloatLike = 0.844 * stress**0.458 / 1e5**self.cycle_power
+        return rate
 
     def calendar_rate(self, anode_v: FloatLike, temperature_k: FloatLike) -> FloatLike:
         """Return 36.2 exp(-4.4 (308.15/T)^3 (Ua/0.123)^(1/3)) with days counted in 1e4."""
         stress = (self._NORMAL_K / temperature_k) ** 3 * np.cbrt(anode_v / self._NORMAL_V)
-        return 36.2 * np.exp(-4.4 * stress) / 1e4**self.calendar_power
+        rate: FloatLike = 36.2 * np.exp(-4.4 * stress) / 1e4**self.calendar_power
+        return rate
 
 
 FORMS: dict[str, AgeingForm] = {"lmo": XuForm(), "lfp": LfpForm(), "nmc": NmcForm()}

@@ -1,7 +1,8 @@
 """What is left of a robot's parts: wear so far, hours, metres and replacements, by part.
 
-A part that reaches the end of its life is replaced: the count goes up and what is beyond starts the new part. The state is
-plain data; whoever runs the robot keeps it.
+A part that reaches the end of its life is replaced: the count goes up and what is beyond starts the new part. The battery
+also remembers how its measured days compare with the planned ones; that corrects the closed form of its price and the rent.
+The state is plain data; whoever runs the robot keeps it.
 """
 
 from __future__ import annotations
@@ -54,6 +55,36 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """Shares of a battery's life: as planned, and as measured over the same days."""
+
+    planned: float = 0.0
+    measured: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("planned", "measured"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{name} must be finite and at least 0, was {value}")
+
+    @property
+    def factor(self) -> float:
+        """What to multiply a planned share by; 1 at first, within `FACTOR_RANGE`."""
+        raw = (PRIOR_SHARE + self.measured) / (PRIOR_SHARE + self.planned)
+        return min(max(raw, FACTOR_RANGE[0]), FACTOR_RANGE[1])
+
+    def plus(self, planned: float, measured: float) -> Tally:
+        """Return the tally after one more day."""
+        return Tally(self.planned + planned, self.measured + measured)
+
+
+PRIOR_SHARE = 0.005
+"""Weight of the plan in a tally, share of a life: about ten days of a life of 2,000 [assumption]."""
+FACTOR_RANGE = (0.25, 4.0)
+"""A factor beyond is a mistake in the spec sheet, not use [assumption]."""
+
+
+@dataclass(frozen=True, slots=True)
 class Components:
     """All parts of a robot."""
 
@@ -62,25 +93,46 @@ class Components:
     brushes: Component = field(default_factory=Component)
     tread: Component = field(default_factory=Component)
     arm: Component = field(default_factory=Component)
+    cycles: Tally = field(default_factory=Tally)
+    """Wear of the battery by cycles: `life.throughput_share` against `soc_trace`."""
+    calendar: Tally = field(default_factory=Tally)
+    """Wear of the battery by time: `life.calendar_share_per_h` against `life.calendar_share`."""
 
     def after_task(self, cost: WearCost, duty: Duty) -> Components:
         """Return the parts after one task (numbers, no arrays)."""
         hours = {"drive": float(duty.drive_h), "brushes": float(duty.drive_h), "arm": float(duty.arm_rated_h)}
-        return Components(
+        return replace(
+            self,
             **{
                 name: getattr(self, name).used(
                     float(term.share), hours.get(name, 0.0), float(duty.travel_m) if name == "tread" else 0.0
                 )
                 for name, term in cost.terms().items()
-            }
+            },
         )
 
     def after_time(self, seconds: float, robot: RobotType) -> Components:
-        """Return the parts after a stretch of time: the battery ages by the calendar."""
+        """Return the parts after a stretch of time: the battery ages by the calendar, as far as learnt."""
         if not math.isfinite(seconds) or seconds < 0:
             raise ValueError(f"seconds must be finite and at least 0, was {seconds}")
         hours = seconds / S_PER_H
-        return replace(self, battery=self.battery.used(calendar_share_per_h(robot.battery) * hours, hours))
+        return replace(
+            self, battery=self.battery.used(calendar_share_per_h(robot.battery) * self.calendar.factor * hours, hours)
+        )
+
+    def after_day(self, cycles: Tally, calendar: Tally) -> Components:
+        """Return the parts after a measured day: its shares of the battery's life, planned and measured.
+
+        What tasks and time charged already (planned times factor) is put right in the battery's damage.
+        """
+        charged = cycles.planned * self.cycles.factor + calendar.planned * self.calendar.factor
+        missing = max(cycles.measured + calendar.measured - charged, -self.battery.damage)
+        return replace(
+            self,
+            battery=self.battery.used(missing),
+            cycles=self.cycles.plus(cycles.planned, cycles.measured),
+            calendar=self.calendar.plus(calendar.planned, calendar.measured),
+        )
 
     def with_replaced(self, part: str) -> Components:
         """Return the parts with a new one.
@@ -109,15 +161,17 @@ def from_json(data: Mapping[str, Any], source: str = "components") -> Components
     """
     if data.get("version") != VERSION:
         raise InputError(source, "version", data.get("version"), f"use {VERSION}")
-    parts = {}
-    for name in PARTS:
-        entry = data.get(name)
-        known = {f.name for f in fields(Component)}
-        if not isinstance(entry, Mapping) or set(entry) != known:
-            raise InputError(source, name, entry, f"use a mapping with {', '.join(sorted(known))}")
-        for key, value in entry.items():
-            kind = int if key == "replacements" else int | float
-            if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or value < 0:
-                raise InputError(source, f"{name}.{key}", value, "use a finite number of at least 0")
-        parts[name] = Component(**entry)
-    return Components(**parts)
+    parts: dict[str, Any] = {name: Component(**_numbers(data, name, Component, source)) for name in PARTS}
+    tallies: dict[str, Any] = {name: Tally(**_numbers(data, name, Tally, source)) for name in ("cycles", "calendar")}
+    return Components(**parts, **tallies)
+
+
+def _numbers(data: Mapping[str, Any], name: str, kind: type[Component | Tally], source: str) -> Mapping[str, Any]:
+    entry, known = data.get(name), {f.name for f in fields(kind)}
+    if not isinstance(entry, Mapping) or set(entry) != known:
+        raise InputError(source, name, entry, f"use a mapping with {', '.join(sorted(known))}")
+    for key, value in entry.items():
+        right = int if key == "replacements" else int | float
+        if isinstance(value, bool) or not isinstance(value, right) or not math.isfinite(value) or value < 0:
+            raise InputError(source, f"{name}.{key}", value, "use a finite number of at least 0")
+    return entry

@@ -12,8 +12,6 @@ from fleet_market.pricing.drivetrain import G_MPS2
 from fleet_market.pricing.energy import Features
 from fleet_market.pricing.plan import FloatArray, PlanArray, TaskPlan
 
-LEAST_MPS, LEAST_S = 1e-9, 1e-9
-"""Keep legs of length 0 from dividing by nothing; they count for nothing."""
 RATED_SHARE_OF_PEAK = 1 / 3
 """Continuous torque over peak torque of a geared DC motor [assumption]."""
 
@@ -110,10 +108,8 @@ def rated_current_a(robot: RobotType) -> float:
 def _current_a(length_m: FloatLike, halts: FloatLike, payload_kg: FloatLike, robot: RobotType) -> FloatLike:
     """Return the mean current over a leg: rolling all the way, and speeding up at its halts; braking is left out."""
     mass_kg, stretch_m = robot.mass_kg + payload_kg, length_m / halts
-    speed = np.minimum(robot.max_speed_mps, np.sqrt(robot.max_accel_mps2 * stretch_m))
-    ramp_s = speed / robot.max_accel_mps2
-    cruise_s = stretch_m / np.maximum(speed, LEAST_MPS)
-    share = ramp_s / np.maximum(cruise_s + ramp_s, LEAST_S)
+    # A ramp takes v/a of the s/v + v/a of a stretch; where v is not reached, half of it.
+    share = 1 / (1 + np.maximum(1.0, robot.max_accel_mps2 * stretch_m / robot.max_speed_mps**2))
     force_n = mass_kg * (robot.rolling_resistance * G_MPS2 + share * robot.max_accel_mps2)
     return _current_at(force_n * robot.wheel_radius_m / 2, robot)
 

@@ -36,7 +36,7 @@ class PlannedLife:
     """Share of life per unit of cycle damage."""
     calendar_weight: float
     cycle_part: float
-    """Part of the life that cycles use up; the calendar takes the rest."""
+    """Part of the life that cycles use up; the calendar takes the rest, by day `(1 - cycle_part) / days`."""
     depth: float
     """Depth of a planned cycle: from `target_soc` down to `resume_soc`."""
     mean_soc: float
@@ -84,11 +84,13 @@ def planned_life(battery: BatterySpec) -> PlannedLife:
     depth = battery.target_soc - battery.resume_soc
     mean_soc = (battery.target_soc + battery.resume_soc) / 2
     charge_c = battery.max_charge_w / battery.capacity_wh
-    driving_h = max(1.0, HOURS_PER_DAY - battery.planned_efc_per_day / charge_c)
+    driving_h = max(1.0, battery.planned_work_h_per_day - battery.planned_efc_per_day / charge_c)
     c_rate = mean_c_rate(charge_c, battery.planned_efc_per_day / driving_h)
     per_cycle = float(cycle_damage(battery, depth, mean_soc, c_rate))
     cycles = per_cycle * battery.planned_efc_per_day / depth
-    calendar = float(calendar_damage(battery, HOURS_PER_DAY, mean_soc))
+    parked_h = HOURS_PER_DAY - battery.planned_work_h_per_day
+    working = calendar_damage(battery, battery.planned_work_h_per_day, mean_soc)
+    calendar = float(working + calendar_damage(battery, parked_h, battery.target_soc))
     low, high = 0.0, 1 / max(cycles, calendar)
     for _ in range(100):
         middle = (low + high) / 2
@@ -104,7 +106,8 @@ def planned_life(battery: BatterySpec) -> PlannedLife:
 def throughput_share(battery: BatterySpec, energy_out_j: FloatLike, discharge_c: FloatLike) -> FloatLike:
     """Return the share of life that an energy drawn uses up, in closed form: every joule as part of a planned cycle.
 
-    On average over a life this is what the rainflow form gives, as long as the cycles are like the planned ones.
+    On average over a life this is what the rainflow form gives, as long as the cycles are like the planned ones; what
+    a robot's own days make of it is learnt (`components.Tally`).
     """
     life = planned_life(battery)
     c_rate = mean_c_rate(battery.max_charge_w / battery.capacity_wh, discharge_c)
@@ -113,13 +116,20 @@ def throughput_share(battery: BatterySpec, energy_out_j: FloatLike, discharge_c:
 
 
 def calendar_share_per_h(battery: BatterySpec) -> float:
-    """Return the share of life that an hour uses up, whatever the robot does: rent of time, in no task's price."""
+    """Return the share of life that a planned hour uses up, whatever the robot does: rent of time, in no task's price."""
     life = planned_life(battery)
-    return life.calendar_weight * float(calendar_damage(battery, 1.0, life.mean_soc))
+    return (1 - life.cycle_part) / life.days / HOURS_PER_DAY
+
+
+def calendar_share(
+    battery: BatterySpec, hours: FloatLike, mean_soc: FloatLike, temperature_c: FloatLike | None = None
+) -> FloatLike:
+    """Return the share of life that hours at a measured state of charge and temperature use up."""
+    return planned_life(battery).calendar_weight * calendar_damage(battery, hours, mean_soc, temperature_c)
 
 
 def calendar_rent_uc_per_h(battery: BatterySpec) -> float:
-    """Return the calendar's part of the pack's price, micro-credits per hour."""
+    """Return the calendar's part of the pack's price, micro-credits per planned hour."""
     return battery.replacement_uc * calendar_share_per_h(battery)
 
 

@@ -41,13 +41,29 @@ def cycles_of(soc: FloatArray) -> FloatArray:
     return np.array(found, dtype=float).reshape(-1, 3)
 
 
-def damage_of(battery: BatterySpec, soc: FloatArray, c_rate: float, temperature_c: float | None = None) -> float:
-    """Return the cycle damage of a trace (`life.cycle_damage`); `c_rate` is the mean of charge and discharge."""
+def damage_of(
+    battery: BatterySpec, soc: FloatArray, c_rate: float, temperature_c: float | None = None, health: float = 1.0
+) -> float:
+    """Return the cycle damage of a trace.
+
+    Parameters
+    ----------
+    battery : BatterySpec
+    soc : (N,) array
+        As in `cycles_of`.
+    c_rate : float
+        Mean of charge and discharge, per hour.
+    temperature_c : float, optional
+        Of the cells; the planned one if not given.
+    health : float
+        Capacity left, share of the new one: a cycle of an aged pack moves less charge and is counted by it, as BLAST-Lite
+        does (for lmo an assumption).
+    """
     cycles = cycles_of(soc)
     if not len(cycles):
         return 0.0
     each = cycle_damage(battery, cycles[:, 0], cycles[:, 1], c_rate, temperature_c)
-    return float(np.sum(each * cycles[:, 2]))
+    return health * float(np.sum(each * cycles[:, 2]))
 
 
 def with_task(soc: FloatArray, at: int, drop_soc: float) -> FloatArray:
@@ -75,7 +91,13 @@ def with_task(soc: FloatArray, at: int, drop_soc: float) -> FloatArray:
 
 
 def marginal_share(
-    battery: BatterySpec, soc: FloatArray, at: int, drop_soc: float, c_rate: float, temperature_c: float | None = None
+    battery: BatterySpec,
+    soc: FloatArray,
+    at: int,
+    drop_soc: float,
+    c_rate: float,
+    temperature_c: float | None = None,
+    health: float = 1.0,
 ) -> float:
     """Return the share of life that a task adds to a day: damage with it less damage without it.
 
@@ -88,9 +110,9 @@ def marginal_share(
         Sample after which the task is done.
     drop_soc : float
         Charge that it takes, share of the capacity.
-    c_rate, temperature_c : float
+    c_rate, temperature_c, health : float
         As in `damage_of`.
     """
-    before = damage_of(battery, soc, c_rate, temperature_c)
-    after = damage_of(battery, with_task(soc, at, drop_soc), c_rate, temperature_c)
+    before = damage_of(battery, soc, c_rate, temperature_c, health)
+    after = damage_of(battery, with_task(soc, at, drop_soc), c_rate, temperature_c, health)
     return planned_life(battery).cycle_weight * (after - before)

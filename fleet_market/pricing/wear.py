@@ -63,7 +63,9 @@ class WearCost:
 PARTS = ("battery", "drive", "brushes", "tread", "arm")
 
 
-def wear(duty: Duty, robot: RobotType, *, drive_age_h: FloatLike | None = None) -> WearCost:
+def wear(
+    duty: Duty, robot: RobotType, *, battery_factor: FloatLike = 1.0, drive_age_h: FloatLike | None = None
+) -> WearCost:
     """Return the wear of a duty.
 
     Parameters
@@ -71,6 +73,8 @@ def wear(duty: Duty, robot: RobotType, *, drive_age_h: FloatLike | None = None) 
     duty : Duty
         Numbers, or arrays of one shape: then every number of the result is an array of this shape.
     robot : RobotType
+    battery_factor : float or array
+        What this robot's days cost its battery over what the plan says (`components.Tally.factor`).
     drive_age_h : float or array, optional
         Running hours of the gear motors since they were new: prices them by the marginal hazard. Not given: by the
         long-run rate.
@@ -81,8 +85,9 @@ def wear(duty: Duty, robot: RobotType, *, drive_age_h: FloatLike | None = None) 
     brushed: FloatLike = 0.0 * duty.drive_h
     if spec.brush_set_uc:
         brushed = duty.drive_h * np.asarray(duty.current_ratio) ** spec.brush_current_exponent / spec.brush_life_h
+    battery_share = battery_factor * throughput_share(robot.battery, duty.energy_out_j, duty.c_rate)
     return WearCost(
-        battery=_term(robot.battery.replacement_uc, throughput_share(robot.battery, duty.energy_out_j, duty.c_rate)),
+        battery=_term(robot.battery.replacement_uc, battery_share),
         drive=WearTerm(gear_uc, duty.drive_h / gears.mean_life_h),
         brushes=_term(spec.brush_set_uc, brushed),
         tread=_term(spec.tread_set_uc, tread_share(duty, robot)),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fleet_market.adapters.fleet_files import load_fleet, load_orders
-from fleet_market.body import Pose
+from fleet_market.body import Pose, RobotType
 from fleet_market.errors import InputError
 
 GOOD = """\
@@ -70,6 +70,19 @@ def test_a_fleet_file_is_read_exactly(tmp_path):
             "greater than or equal to 0",
         ),
         ("mass_kg: 60.0", "compute_modes_w: {idle: .nan}", "types.heavy.compute_modes_w.idle", "finite"),
+        ("capacity_wh: 900.0", "chemistry: nimh", "types.heavy.battery.chemistry", "'lfp', 'nmc' or 'lmo'"),
+        ("capacity_wh: 900.0", "target_soc: 1.5", "types.heavy.battery.target_soc", "allowed: at least 0, at most 1"),
+        ("capacity_wh: 900.0", "target_soc: 0.2", "types.heavy.battery.target_soc", "above resume_soc (0.25), at most 1"),
+        (
+            "capacity_wh: 900.0",
+            "temperature_c: 90",
+            "types.heavy.battery.temperature_c",
+            "allowed: at least -20, at most 60",
+        ),
+        ("capacity_wh: 900.0", "cycle_life_efc: 0", "types.heavy.battery.cycle_life_efc", "allowed: greater than 0"),
+        ("mass_kg: 60.0", "wear: {tread_slip: 2}", "types.heavy.wear.tread_slip", "allowed: at least 0, at most 1"),
+        ("mass_kg: 60.0", "wear: {brush_set: -1}", "types.heavy.wear.brush_set", "at least 0"),
+        ("mass_kg: 60.0", "mass_kg: -1", "types.heavy.mass_kg", "allowed: greater than 0"),
         ("type: heavy,", "type: huge,", "robots[0].type", "carrier, heavy, runner"),
         ("soc: 0.5", "soc: 1.5", "robots[0].soc", "0 to 1"),
         ("id: amr-2", "id: amr_1", "robots[1].id", "same ROS namespace"),
@@ -85,6 +98,19 @@ def test_a_malformed_fleet_file_names_file_field_value_and_mend(tmp_path, old, n
     assert (caught.value.source, caught.value.field) == (str(path), field)
     assert mend in caught.value.mend
     assert str(path) in str(caught.value)
+
+
+def test_a_type_without_the_newer_fields_of_wear_still_loads(tmp_path):
+    heavy = load_fleet(written(tmp_path, GOOD)).robots[0].type
+    fields = heavy.model_dump()
+    for part, kept in (
+        ("battery", "voltage_v capacity_wh max_charge_w charge_efficiency reserve_soc resume_soc target_soc"),
+        ("wear", "tread_set_uc tread_life_m drive_set_uc drive_life_h"),
+    ):
+        prices = {"replacement_uc": fields[part].get("replacement_uc")} if part == "battery" else {}
+        fields[part] = {name: fields[part][name] for name in kept.split()} | prices
+    old = RobotType.model_validate(fields)
+    assert (old.battery.chemistry, old.battery.cycle_life_efc, old.wear.brush_set_uc) == ("lfp", None, 0)
 
 
 def test_fleets_without_robots_or_without_yaml_are_refused(tmp_path):

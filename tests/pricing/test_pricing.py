@@ -64,7 +64,7 @@ def test_doubt_is_paid_for_and_time_at_the_charger_too():
 def test_calendar_ageing_is_rent_of_time_and_in_no_part_that_is_wear(plan, robot):
     resting = replace(plan, dwell_s=plan.dwell_s + 3600.0)
     for part in ("drive", "brushes", "tread", "arm"):
-        assert price(resting, robot, TARIFF).part_uc(part) == price(plan, robot, TARIFF).part_uc(part)
+        assert abs(price(resting, robot, TARIFF).part_uc(part) - price(plan, robot, TARIFF).part_uc(part)) <= 1
 
 
 @given(plans, robots, st.sampled_from(["length_m", "turn_rad", "payload_kg"]), st.floats(1.0, 10.0))
