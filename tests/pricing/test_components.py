@@ -70,6 +70,8 @@ def test_measured_days_correct_the_factor_and_the_damage():
     after = parts.after_day(Tally(0.001, 0.0013), Tally(0.0002, 0.0001))
     assert after.battery.damage == pytest.approx(0.1 + 0.0003 - 0.0001)
     assert after.cycles.factor == pytest.approx(0.0063 / 0.006)
+    again = after.after_day(Tally(0.001, 0.0013), Tally(0.0, 0.0))
+    assert again.battery.damage == pytest.approx(after.battery.damage + 0.0013 - 0.001 * 0.0063 / 0.006)
     for _ in range(1000):
         after = after.after_day(Tally(0.001, 0.0013), Tally(0.0002, 0.0001))
     assert after.cycles.factor == pytest.approx(1.3, abs=0.01)
