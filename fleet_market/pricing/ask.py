@@ -4,7 +4,8 @@ The parts (`ASK_PARTS`) add up to the ask exactly:
 
 * energy: as it comes out of the charger, its losses included,
 * battery, drive, brushes, tread, arm: wear (`wear`),
-* time: rent of the robot, capital, maintenance and the calendar ageing of its battery, for as long as the task lasts,
+* time: rent of the robot, for as long as the task lasts: capital, maintenance, and the calendar ageing of its battery. The
+  owner states it in `RobotType.time_rent_uc_per_h`; `life.calendar_rent_uc_per_h` says what the calendar's part is,
 * risk: the margin against the winner's curse (`margin`) on what is uncertain. Whatever makes a task longer makes it take
   more energy too, so the standard deviations of both are added as if they always went together: never too little,
 * opportunity: rent for the time that the robot will spend at a charger to take the energy in again.
@@ -68,6 +69,7 @@ def price(
     energy: Estimate | None = None,
     lasts: Estimate | None = None,
     bidders: int = USUAL_BIDDERS,
+    battery_factor: float = 1.0,
 ) -> PriceQuote:
     """Return what `robot` must be paid to carry out `plan`.
 
@@ -83,11 +85,13 @@ def price(
         where they are not given.
     bidders : int
         How many robots are thought to ask for the task, this one included.
+    battery_factor : float
+        What the robot's cycles wear its battery, as a factor of the planned ones (`components.Tally`).
     """
     drawn = energy or Estimate(energy_j(plan, robot), 0.0)
     time = lasts or Estimate(duration_s(plan, robot), 0.0)
     duty = duty_of(plan, robot, drawn.mean, time.mean)
-    worn = wear(duty, robot)
+    worn = wear(duty, robot, battery_factor=battery_factor)
     energy_rate = charger_j(1.0, robot) / J_PER_KWH * tariff.energy_uc_per_kwh
     time_rate = robot.time_rent_uc_per_h / S_PER_H
     charging_rate = time_rate / _charging_w(robot)

@@ -120,6 +120,10 @@ class Components:
             self, battery=self.battery.used(calendar_share_per_h(robot.battery) * self.calendar.factor * hours, hours)
         )
 
+    def after_idling(self, share: float) -> Components:
+        """Return the parts after the battery gave energy without a task, worth `share` of its life."""
+        return replace(self, battery=self.battery.used(share))
+
     def after_day(self, cycles: Tally, calendar: Tally) -> Components:
         """Return the parts after a measured day: its shares of the battery's life, planned and measured.
 

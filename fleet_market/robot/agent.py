@@ -214,6 +214,8 @@ class Agent:
     def sense(self, telemetry: Telemetry, passed: int, now_ns: int) -> list[Effect]:
         """Take the newest telemetry, and how many points of the running job's path lie behind the robot."""
         self._telemetry = telemetry
+        if telemetry.battery.soc is not None:
+            self.memory.observe(telemetry.battery.soc, now_ns)
         if self._job is not None:
             if passed != self._passed or telemetry.moving or self._charges(self._job):
                 self._moved_ns, self._waited_before = now_ns, False

@@ -9,6 +9,7 @@ from fleet_market.body import RobotType
 from fleet_market.errors import InputError
 from fleet_market.pricing import Calibration, DurationModel, Lesson, PriceQuote, Tariff, TaskPlan, price
 from fleet_market.pricing.components import Components, from_json
+from fleet_market.robot.battery_day import BatteryDay
 
 VERSION = 1
 
@@ -25,12 +26,21 @@ class Memory:
         self._robot = robot
         self.calibration, self.durations = Calibration(robot), DurationModel(robot)
         self.components = Components()
+        self._day = BatteryDay()
+
+    def observe(self, soc: float, now_ns: int) -> None:
+        """Take note of the state of charge; the wear of a whole day is counted cycle by cycle."""
+        if self._day.observe(soc, now_ns):
+            self.components = self._day.close(self.components, self._robot.battery)
+            self._day = BatteryDay()
+            self._day.observe(soc, now_ns)
 
     def quote(self, plan: TaskPlan, tariff: Tariff) -> PriceQuote:
         """Return the price of a task as the robot knows itself now."""
         lasts = self.durations.predict(plan)
         energy = self.calibration.predict(plan, lasts)
-        return price(plan, self._robot, tariff, energy=energy, lasts=lasts)
+        factor = self.components.cycles.factor
+        return price(plan, self._robot, tariff, energy=energy, lasts=lasts, battery_factor=factor)
 
     def settled(
         self, plan: TaskPlan, quote: PriceQuote, *, measured_j: float | None, executed_s: float, elapsed_s: float
@@ -57,6 +67,7 @@ class Memory:
         """
         self.durations.update(plan, executed_s)
         worn = self.components.after_task(quote.wear, quote.duty)
+        self._day.task_share += float(quote.wear.battery.share)
         self.components = worn.after_time(elapsed_s, self._robot)
         return None if measured_j is None else self.calibration.update(plan, measured_j, executed_s)
 
@@ -67,6 +78,7 @@ class Memory:
             "calibration": self.calibration.export(),
             "durations": self.durations.export(),
             "components": self.components.to_json(),
+            "day": self._day.export(),
         }
 
     def restore(self, data: Mapping[str, Any], source: str) -> None:
@@ -82,7 +94,7 @@ class Memory:
                 source, "version", data.get("version"), f"use a memory of version {VERSION}, or remove the file"
             )
         parts = {}
-        for name in ("calibration", "durations", "components"):
+        for name in ("calibration", "durations", "components", "day"):
             if not isinstance(data.get(name), Mapping):
                 raise InputError(source, name, data.get(name), "use a memory that this program wrote, or remove the file")
             parts[name] = data[name]
@@ -90,4 +102,5 @@ class Memory:
         calibration.restore(parts["calibration"], f"{source}: calibration")
         durations.restore(parts["durations"], f"{source}: durations")
         components = from_json(parts["components"], f"{source}: components")
-        self.calibration, self.durations, self.components = calibration, durations, components
+        day = BatteryDay.restored(parts["day"], f"{source}: day")
+        self.calibration, self.durations, self.components, self._day = calibration, durations, components, day

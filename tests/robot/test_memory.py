@@ -59,6 +59,19 @@ def test_parts_wear_with_every_settled_task_and_the_battery_with_the_calendar_to
     assert memory.calibration.view().tasks == 0
 
 
+def test_a_day_of_shallow_cycles_teaches_what_the_battery_really_wears():
+    memory, hour_ns = Memory(CARRIER), 3_600 * 10**9
+    share_before = memory.quote(PLAN, TARIFF).wear.battery.share
+    for minute in range(24 * 60 + 1):
+        memory.observe(0.5 + 0.05 * math.sin(minute / 5), minute * hour_ns // 60)
+    assert memory.components.cycles.planned > memory.components.cycles.measured > 0
+    assert memory.components.calendar.measured > 0
+    assert memory.components.battery.damage > 0
+    assert memory.quote(PLAN, TARIFF).wear.battery.share < share_before
+    memory.observe(0.5, 0)
+    assert memory.export()["day"]["times_ns"] == [0]
+
+
 def test_a_memory_survives_on_disk_as_it_was(tmp_path):
     memory, path = worked(7), tmp_path / "robots" / "carrier-1.json"
     save_memory(path, memory.export())
@@ -77,6 +90,7 @@ def test_a_memory_survives_on_disk_as_it_was(tmp_path):
         (lambda d: d | {"components": None}, "components"),
         (lambda d: d | {"calibration": d["calibration"] | {"robot_type": "tank"}}, "robot_type"),
         (lambda d: d | {"components": d["components"] | {"battery": {"damage": -1}}}, "battery"),
+        (lambda d: d | {"day": {"times_ns": [2, 1], "soc": [0.5, 0.5], "task_share": 0.0}}, "times_ns"),
         (lambda d: {}, "version"),
     ],
 )
