@@ -14,7 +14,9 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.memory_files import load_memory
 from fleet_market.body import RobotType
 from fleet_market.errors import InputError
+from fleet_market.pricing.components import Component
 from fleet_market.pricing.kalman import Estimate
+from fleet_market.pricing.wear import PARTS
 from fleet_market.robot.memory import Memory
 
 robot = typer.Typer(help="Look into one robot.", no_args_is_help=True)
@@ -79,10 +81,10 @@ def _times_table(memory: Memory) -> Table:
 
 def _parts_table(memory: Memory) -> Table:
     table = Table("part", "life used", "hours", "metres", "replaced", title="parts")
-    for name, part in memory.components.to_json().items():
-        if isinstance(part, dict):
-            row = (f"{part['damage']:.4%}", f"{part['hours']:.2f}", f"{part['metres']:.0f}", str(part["replacements"]))
-            table.add_row(name, *row)
+    for name in PARTS:
+        part: Component = getattr(memory.components, name)
+        row = (f"{part.damage:.4%}", f"{part.hours:.2f}", f"{part.metres:.0f}", str(part.replacements))
+        table.add_row(name, *row)
     return table
 
 

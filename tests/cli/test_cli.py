@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.memory_files import save_memory
+from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, energy_j
 from fleet_market.protocol.messages import AnyBody
+from fleet_market.robot.memory import Memory
 
 FLEET = """\
 map: hall.yaml
@@ -116,6 +120,24 @@ def test_a_place_of_the_fleet_file_that_robots_cannot_reach_stops_the_start(hall
 def test_a_silent_market_is_reported(mqtt_broker):
     shown = run("why", "o1", "--mqtt", f"{mqtt_broker.host}:{mqtt_broker.port}", "--timeout", "1", code=4)
     assert "did not answer within 1 s" in shown
+
+
+def test_what_a_robot_has_learned_is_shown_and_exported(hall):
+    kind, plan = load_fleet(hall / "fleet.yaml").types["carrier"], TaskPlan((PlanLeg(20.0, 3.0, 2, 5.0),), 8.0)
+    memory = Memory(kind)
+    for _ in range(3):
+        quote = memory.quote(plan, Tariff(25_000_000))
+        memory.settled(plan, quote, measured_j=1.5 * energy_j(plan, kind), executed_s=60.0, elapsed_s=60.0)
+    file = hall / "r1.json"
+    save_memory(file, memory.export())
+    shown = run("robot", "calibration", file, "--fleet", hall / "fleet.yaml")
+    assert "after 3 tasks" in shown
+    assert "tread" in shown
+    assert json.loads(run("robot", "calibration", file, "--fleet", hall / "fleet.yaml", "--json")) == memory.export()
+    file.write_text(file.read_text().replace('"robot_type": "carrier"', '"robot_type": "tank"'))
+    told = run("robot", "calibration", file, "--fleet", hall / "fleet.yaml", code=2)
+    assert "calibration.robot_type was 'tank'" in told
+    assert "no such file" in run("robot", "calibration", hall / "none.json", code=2)
 
 
 def test_the_schema_of_every_message_is_printed():
