@@ -57,6 +57,15 @@ class MotorSpec(_Spec):
     """Share of the braking power at the motor's terminals that returns to the battery."""
 
 
+class SurfaceSpec(_Spec):
+    """What a class of floor does to this type's wheels."""
+
+    rolling_resistance: NonNegative
+    """Coefficient of rolling resistance, force per normal force."""
+    sliding_friction: NonNegative = 1.0
+    """Coulomb coefficient of a wheel that is dragged sideways in a turn."""
+
+
 class BatterySpec(_Spec):
     """The traction battery."""
 
@@ -106,11 +115,18 @@ class RobotType(_Spec):
     max_speed_mps: Positive
     max_accel_mps2: Positive
     max_yaw_rate_radps: Positive
+    max_yaw_accel_radps2: Positive = 3.0
     max_payload_kg: NonNegative
     rolling_resistance: NonNegative
-    """Coefficient of rolling resistance, force per normal force."""
+    """Coefficient of rolling resistance, force per normal force, on every floor that `surfaces` does not name."""
+    sliding_friction: NonNegative = 1.0
+    """Coulomb coefficient of a wheel that is dragged sideways in a turn, on every floor that `surfaces` does not name."""
+    surfaces: dict[str, SurfaceSpec] = Field(default_factory=dict)
+    """Classes of floor, as maps name them, that differ from the usual one."""
     hotel_w: NonNegative
     """Power of computer, sensors and radio, drawn all the time."""
+    compute_modes_w: dict[str, NonNegative] = Field(default_factory=dict)
+    """Power instead of `hotel_w` in a mode of computing, e.g. while mapping or with the computer throttled."""
     handling_s: NonNegative
     """Time to take a parcel aboard or to set it down."""
     motor: MotorSpec

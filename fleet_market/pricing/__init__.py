@@ -1,7 +1,26 @@
 """What a task costs a robot: energy, wear and time, in closed form from the plan and the spec sheet."""
 
 from fleet_market.pricing.ask import PriceQuote, Tariff, price
-from fleet_market.pricing.energy import duration_s, energy_j
-from fleet_market.pricing.plan import PlanLeg, TaskPlan
+from fleet_market.pricing.calibration import Calibration, CalibrationView
+from fleet_market.pricing.duration import DurationModel
+from fleet_market.pricing.energy import EnergyModel, Features, duration_s, energy_j
+from fleet_market.pricing.kalman import Estimate, Lesson
+from fleet_market.pricing.plan import PlanArray, PlanLeg, TaskPlan
 
-__all__ = ["PlanLeg", "PriceQuote", "Tariff", "TaskPlan", "duration_s", "energy_j", "price"]
+__all__ = [
+    "Calibration",
+    "CalibrationView",
+    "DurationModel",
+    "EnergyModel",
+    "Estimate",
+    "Features",
+    "Lesson",
+    "PlanArray",
+    "PlanLeg",
+    "PriceQuote",
+    "Tariff",
+    "TaskPlan",
+    "duration_s",
+    "energy_j",
+    "price",
+]
