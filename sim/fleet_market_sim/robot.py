@@ -23,7 +23,6 @@ CONTACT_HALF_LENGTH_M = 0.004
 """Half-length of a tyre's contact patch [assumption]."""
 BRAKING = 2.0
 """Braking may be this much harder than acceleration."""
-YAW_ACCEL_RADPS2 = 3.0
 ROLLING_FADE_RAD_S = 0.02
 """Wheel speed over which rolling resistance fades in."""
 PARKED_RAD_S = 0.05
@@ -116,8 +115,7 @@ class SimRobot:
         self._motor = true_motor(self.type.motor, self.truth)
         self._set_v = self._set_w = self._odometer_m = self._owed_j = 0.0
         wheels = self._model.wheels
-        self._zero = (0.0,) * len(wheels)
-        self._force = (self.type.motor.peak_wheel_torque_nm,) * len(wheels)
+        self._force = (2 * self.type.motor.peak_wheel_torque_nm / len(wheels),) * len(wheels)
         self._joints: Any = ((0.0, 0.0, (), 0.0),) * len(wheels)
         self._loads_n = [self._model.on_wheels * self.type.mass_kg * G_MPS2 / len(wheels)] * len(wheels)
         self._push: Vector | None = None
@@ -176,7 +174,7 @@ class SimRobot:
         v, w = (0.0, 0.0) if stale else self.target
         harder = BRAKING if abs(v) < abs(self._set_v) or v * self._set_v < 0 else 1.0
         self._set_v = _towards(self._set_v, v, self.type.max_accel_mps2 * harder * dt)
-        self._set_w = _towards(self._set_w, w, YAW_ACCEL_RADPS2 * dt)
+        self._set_w = _towards(self._set_w, w, self.type.max_yaw_accel_radps2 * dt)
         turn, radius = self._set_w * self._model.yaw_track_m / 2, self.type.wheel_radius_m
         speeds = ((self._set_v - turn) / radius, (self._set_v + turn) / radius)
         wheels = self._model.wheels
@@ -219,20 +217,24 @@ class SimRobot:
             self._books.slip_j -= pull * (slip_x**2 + slip_y**2) * dt
 
     def meter(self, dt: float) -> None:
-        """Read what the motors did in a step, and book it."""
+        """Read what the motors did in a step, and book it; one motor drives the wheels of each side.
+
+        A motor's torque is constant over a step, so its work is torque times the mean of the speeds before and after.
+        """
         before, self._joints = self._joints, pybullet.getJointStates(self.body, self._model.wheels, **self._call)
         books, hotel_j = self._books, self._hotel_w() * dt
         drawn_j = hotel_j
         standing = not (self._set_v or self._set_w)
-        travel = 0.0
-        for old, new in zip(before, self._joints, strict=True):
-            speed = (old[1] + new[1]) / 2  # the torque was constant over the step
-            travel += new[1]
+        sides = len(self._joints) // 2
+        for side in (0, 1):
+            old, new = before[side::2], self._joints[side::2]
+            torque = sum(joint[3] for joint in new)
+            speed = (sum(joint[1] for joint in old) + sum(joint[1] for joint in new)) / (2 * sides)
             if standing and abs(speed) < PARKED_RAD_S:
-                books.wheel_work_j += new[3] * speed * dt
-                books.driver_j -= new[3] * speed * dt
+                books.wheel_work_j += torque * speed * dt
+                books.driver_j -= torque * speed * dt
                 continue
-            flow = motor_flow(self._motor, new[3], speed)
+            flow = motor_flow(self._motor, torque, speed)
             drawn_j += flow.drawn_w * dt
             books.copper_j += flow.copper_w * dt
             books.no_load_j += flow.no_load_w * dt
@@ -240,7 +242,8 @@ class SimRobot:
             books.driver_j += flow.driver_w * dt
             books.wheel_work_j += flow.shaft_w * dt
         books.hotel_j += hotel_j
-        self._odometer_m += abs(travel) / len(self._joints) * self.type.wheel_radius_m * dt
+        travel = abs(sum(joint[1] for joint in self._joints)) / len(self._joints) * self.type.wheel_radius_m
+        self._odometer_m += travel * dt
         self._owed_j += drawn_j
 
     def look(self, floor: int, dt: float) -> set[int]:
