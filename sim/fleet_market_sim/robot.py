@@ -246,6 +246,13 @@ class SimRobot:
         self._odometer_m += travel * dt
         self._owed_j += drawn_j
 
+    def idle(self, seconds: float) -> None:
+        """Book a time at standstill, in which brakes hold the robot."""
+        hotel_j = self._hotel_w() * seconds
+        self._books.hotel_j += hotel_j
+        self.battery.run((self._owed_j + hotel_j) / seconds, seconds)
+        self._owed_j = 0.0
+
     def look(self, floor: int, dt: float) -> set[int]:
         """Book what the contacts with the floor took in the last `dt` seconds; return the other bodies touched."""
         self.battery.run(self._owed_j / dt, dt)
@@ -260,26 +267,24 @@ class SimRobot:
         c, s = math.cos(yaw), math.sin(yaw)
         self._place = (at[0] - self._model.centre_x_m * c, at[1] - self._model.centre_x_m * s)
         others: set[int] = set()
-        rolling = scrub = slip = 0.0
-        radius, wheels = self.type.wheel_radius_m, len(self._joints)
+        slip, radius, wheels = 0.0, self.type.wheel_radius_m, len(self._joints)
+        loads = [0.0] * wheels
         for point in pybullet.getContactPoints(bodyA=self.body, **self._call):
+            link = point[3]
             if point[2] != floor:
                 if point[2] != self.body:
                     others.add(point[2])
-                continue
-            link, load = point[3], point[9]
-            if not 0 <= link < wheels:
-                continue
-            self._loads_n[link] = load
-            speed = self._joints[link][1]
-            rolling += load * abs(speed)
-            scrub += load * abs(wz)
-            x, y = point[5][0] - at[0], point[5][1] - at[1]
-            slip_x, slip_y = vx - wz * y - speed * radius * c, vy + wz * x - speed * radius * s
-            along = point[10] * (point[11][0] * slip_x + point[11][1] * slip_y)
-            slip += abs(along + point[12] * (point[13][0] * slip_x + point[13][1] * slip_y))
-        self._books.rolling_j += rolling * self._rolling_m * dt
-        self._books.scrub_j += scrub * self._spinning_m * dt
+            elif 0 <= link < wheels:
+                loads[link] += point[9]
+                x, y, rolled = point[5][0] - at[0], point[5][1] - at[1], self._joints[link][1] * radius
+                slip_x, slip_y = vx - wz * y - rolled * c, vy + wz * x - rolled * s
+                along = point[10] * (point[11][0] * slip_x + point[11][1] * slip_y)
+                slip += abs(along + point[12] * (point[13][0] * slip_x + point[13][1] * slip_y))
+        # A fast wheel's contact is missing in every second look or so: it still carries what it carried.
+        self._loads_n = [new or old for new, old in zip(loads, self._loads_n, strict=True)]
+        turned = sum(load * abs(joint[1]) for load, joint in zip(self._loads_n, self._joints, strict=True))
+        self._books.rolling_j += turned * self._rolling_m * dt
+        self._books.scrub_j += sum(loads) * abs(wz) * self._spinning_m * dt
         self._books.slip_j += slip * dt
         return others
 
