@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from fleet_market.ids import RobotId
 
@@ -110,7 +110,7 @@ class RobotType(_Spec):
     track_width_m: Positive
     drive: Literal["differential", "skid"] = "differential"
     """Two driven wheels and a caster, or four driven wheels that skid in turns."""
-    wheelbase_m: NonNegative = 0.0
+    wheelbase_m: NonNegative = Field(default=0.0, validate_default=True)
     """Distance between the axles of a skid-steered robot."""
     max_speed_mps: Positive
     max_accel_mps2: Positive
@@ -134,6 +134,13 @@ class RobotType(_Spec):
     wear: WearSpec
     time_rent_uc_per_h: Annotated[int, Field(ge=0)]
     """Capital and maintenance, charged by the hour, micro-credits."""
+
+    @field_validator("wheelbase_m")
+    @classmethod
+    def _skids_over_a_length(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("drive") == "skid" and value == 0:
+            raise ValueError("a skid-steered robot has a wheelbase above 0")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,14 @@
-"""Learning a few factors from one sum per task: a bounded Kalman filter, and the alarm that tells a step from noise.
+"""Learning a few factors from one sum per task: a bounded Kalman filter.
 
 The factors f do a random walk; task t measures y = phi f + noise. Everything is divided by the predicted sum, so noise is
 relative. Recursive least squares with a forgetting factor is the same filter with another rule for the covariance, and
 that rule winds the covariance up without limit where tasks are alike (Astrom and Wittenmark 1995, Adaptive Control,
-section 11.5): on the Husky data it diverged. Here
+section 11.5): on real robots it diverged. Here
 
 * the covariance grows by the process noise of a random walk and never beyond the prior,
 * a surprise counts 3 standard deviations at most (Huber 1964, Annals of Mathematical Statistics 35(1):73),
-* the factors stay within limits.
-
-The alarm is Page's two-sided cumulative sum of the normalised innovations (Page 1954, Biometrika 41:100) with allowance
-0.5 and decision limit 5, which alarms about once in 465 tasks without cause and after about 10 at a shift of one standard
-deviation (Montgomery, Statistical Quality Control, section 9.1). After an alarm the covariance of the factors concerned is
-that of the prior again: the filter relearns them from the next tasks.
+* the factors stay within limits,
+* after a drift alarm (`drift`) the factors concerned get the covariance of the prior again: the next tasks teach them anew.
 """
 
 from __future__ import annotations
@@ -21,20 +17,22 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleet_market.errors import InputError
+from fleet_market.pricing.drift import Cusum
 from fleet_market.pricing.plan import FloatArray
 
 GATE_SD = 3.0
-CUSUM_ALLOWANCE, CUSUM_LIMIT = 0.5, 5.0
 SPREAD_MEMORY = 0.05
 SPREAD_LIMITS = (0.5, 3.0)
 KEPT_RESIDUALS = 20
+ROUNDING = 1e-9
 SHARED = "*"
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Estimate(NamedTuple):
@@ -75,6 +73,23 @@ class Lesson:
         return self.predicted / self.measured - 1 if self.measured else math.inf
 
 
+class FilterState(BaseModel):
+    """What a filter knows, as it is kept in JSON."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    format: Literal[1]
+    columns: list[tuple[str, str]]
+    """Group and factor of each number below; factors of all groups have the group `SHARED`."""
+    factors: list[float]
+    covariance: list[list[float]]
+    cusum: tuple[float, float]
+    spread2: float = Field(ge=SPREAD_LIMITS[0] ** 2, le=SPREAD_LIMITS[1] ** 2)
+    tasks: dict[str, int]
+    alarms: list[int]
+    residuals: list[float]
+
+
 class FactorFilter:
     """Bounded Kalman filter over the factors of components in groups (surfaces, zones).
 
@@ -90,7 +105,7 @@ class FactorFilter:
         self._columns: dict[tuple[str, str], int] = {}
         self._x = np.empty(0)
         self._p = np.empty((0, 0))
-        self._cusum = [0.0, 0.0]
+        self._drift = Cusum()
         self._spread2 = 1.0
         self._tasks: dict[str, int] = {}
         self.alarms: list[int] = []
@@ -192,21 +207,20 @@ class FactorFilter:
         grown = p + np.diag(np.where(touched, self._each("process_sd"), 0.0) ** 2)
         sd = np.sqrt(np.diag(grown))
         scale = np.minimum(1.0, self._each("start_sd") / np.where(sd > 0, sd, 1.0))
-        return grown * np.outer(scale, scale)
+        capped: FloatArray = grown * np.outer(scale, scale)
+        return capped
 
     def _watch(self, surprise: float, touched: np.ndarray[Any, np.dtype[np.bool_]]) -> bool:
+        """Follow the size of the surprises, and forget how sure the factors of this task were where an alarm goes off."""
+        alarm = self._drift.watch(surprise / self.spread)
         low, high = SPREAD_LIMITS
-        z = max(-4.0, min(4.0, surprise / self.spread))
         self._spread2 += SPREAD_MEMORY * (min(surprise**2, (2 * GATE_SD) ** 2) - self._spread2)
         self._spread2 = min(high**2, max(low**2, self._spread2))
-        self._cusum = [max(0.0, sign * z + s - CUSUM_ALLOWANCE) for sign, s in zip((1, -1), self._cusum, strict=True)]
-        if max(self._cusum) <= CUSUM_LIMIT:
-            return False
-        self.alarms.append(self.tasks)
-        self._cusum = [0.0, 0.0]
-        free = np.where(touched, 0.0, 1.0)
-        self._p = self._p * np.outer(free, free) + np.diag(np.where(touched, self._each("start_sd"), 0.0) ** 2)
-        return True
+        if alarm:
+            self.alarms.append(self.tasks)
+            free = np.where(touched, 0.0, 1.0)
+            self._p = self._p * np.outer(free, free) + np.diag(np.where(touched, self._each("start_sd"), 0.0) ** 2)
+        return alarm
 
     def _extended(self, groups: Sequence[str]) -> tuple[FloatArray, FloatArray, np.ndarray[Any, np.dtype[np.intp]]]:
         """Return state and covariance with columns for these groups too, and the column of every factor."""
@@ -237,18 +251,17 @@ class FactorFilter:
 
     def export(self) -> dict[str, Any]:
         """Return everything that was learned, as JSON holds it."""
-        columns = sorted(self._columns, key=self._columns.__getitem__)
-        return {
-            "format": FORMAT,
-            "columns": [list(key) for key in columns],
-            "factors": self._x.tolist(),
-            "covariance": self._p.tolist(),
-            "cusum": list(self._cusum),
-            "spread2": self._spread2,
-            "tasks": dict(self._tasks),
-            "alarms": list(self.alarms),
-            "residuals": list(self.residuals),
-        }
+        return FilterState(
+            format=FORMAT,
+            columns=sorted(self._columns, key=self._columns.__getitem__),
+            factors=self._x.tolist(),
+            covariance=self._p.tolist(),
+            cusum=(self._drift.up, self._drift.down),
+            spread2=self._spread2,
+            tasks=dict(self._tasks),
+            alarms=list(self.alarms),
+            residuals=list(self.residuals),
+        ).model_dump(mode="json")
 
     def restore(self, data: Mapping[str, Any], source: str = "calibration") -> None:
         """Take over what `export` gave.
@@ -256,24 +269,30 @@ class FactorFilter:
         Raises
         ------
         InputError
-            If `data` is not such an export: `source` is named.
+            If `data` is not such an export; `source` and the field are named, nothing is changed.
         """
-        if data.get("format") != FORMAT:
-            raise InputError(source, "format", data.get("format"), f"use {FORMAT}")
+        try:
+            state = FilterState.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise InputError(source, field, first["input"], f"use an export of this program: {first['msg']}") from None
+        columns = state.columns
         known = {(c.name, c.shared) for c in self._components}
-        columns = [(str(group), str(name)) for group, name in data["columns"]]
         if len(set(columns)) != len(columns) or not all((name, group == SHARED) in known for group, name in columns):
             raise InputError(source, "columns", columns, "use pairs of group and factor, each once")
-        x, p = np.asarray(data["factors"], float), np.asarray(data["covariance"], float).reshape(len(columns), len(columns))
-        if len(x) != len(columns) or not (np.isfinite(x).all() and np.isfinite(p).all()):
-            raise InputError(source, "factors", data["factors"], "use one finite number per column")
+        limits = {c.name: (c.low, c.high) for c in self._components}
+        low, high = np.array([limits[name] for _, name in columns]).reshape(-1, 2).T
+        x, n = np.array(state.factors), len(columns)
+        if len(x) != n or not ((low <= x) & (x <= high)).all():
+            raise InputError(source, "factors", state.factors, f"use {n} numbers from {low.tolist()} to {high.tolist()}")
+        if [len(row) for row in state.covariance] != [n] * n:
+            raise InputError(source, "covariance", state.covariance, f"use {n} rows of {n} numbers")
+        p = np.array(state.covariance).reshape(n, n)
+        if n and (not np.allclose(p, p.T) or np.linalg.eigvalsh(p).min() < -ROUNDING):
+            raise InputError(source, "covariance", state.covariance, "use a symmetric matrix without negative eigenvalues")
         self._columns = {key: i for i, key in enumerate(columns)}
-        low, high = self._limits()
-        if not ((low <= x) & (x <= high)).all():
-            raise InputError(source, "factors", data["factors"], f"use numbers in {low.tolist()} to {high.tolist()}")
         self._x, self._p = x, p
-        up, down = data["cusum"]
-        self._cusum, self._spread2 = [float(up), float(down)], float(data["spread2"])
-        self._tasks = {str(g): int(n) for g, n in data["tasks"].items()}
-        self.alarms = [int(n) for n in data["alarms"]]
-        self.residuals = deque(map(float, data["residuals"]), maxlen=KEPT_RESIDUALS)
+        self._drift, self._spread2 = Cusum(state.cusum), state.spread2
+        self._tasks, self.alarms = dict(state.tasks), list(state.alarms)
+        self.residuals = deque(state.residuals, maxlen=KEPT_RESIDUALS)

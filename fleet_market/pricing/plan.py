@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -150,12 +149,30 @@ class PlanArray:
         *,
         speed_mps: ArrayLike = math.inf,
         grade: ArrayLike = 0.0,
-        **more: Any,
+        surface: ArrayLike = 0,
+        zone: ArrayLike = 0,
+        surfaces: Sequence[str] = (USUAL_SURFACE,),
+        zones: Sequence[str] = (USUAL_ZONE,),
+        compute_mode: str = USUAL_MODE,
     ) -> PlanArray:
         """Return plans from whatever numpy turns into arrays; what is left out is as usual."""
-        floats = (np.asarray(a, float) for a in (length_m, turn_rad, halts, payload_kg, dwell_s, speed_mps, grade))
-        index = {name: np.asarray(more.pop(name, 0), np.intp) for name in ("surface", "zone")}
-        return cls(*floats, **index, **more)
+        length, turn, stops, payload, speed, slope = (
+            np.atleast_1d(np.asarray(a, float)) for a in (length_m, turn_rad, halts, payload_kg, speed_mps, grade)
+        )
+        return cls(
+            length_m=length,
+            turn_rad=turn,
+            halts=stops,
+            payload_kg=payload,
+            dwell_s=np.asarray(dwell_s, float),
+            speed_mps=speed,
+            grade=slope,
+            surface=np.atleast_1d(np.asarray(surface, np.intp)),
+            zone=np.atleast_1d(np.asarray(zone, np.intp)),
+            surfaces=tuple(surfaces),
+            zones=tuple(zones),
+            compute_mode=compute_mode,
+        )
 
     @classmethod
     def stack(cls, plans: Sequence[TaskPlan]) -> PlanArray:

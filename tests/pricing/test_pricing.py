@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price
-from fleet_market.pricing.energy import G_MPS2
+from fleet_market.pricing.drivetrain import G_MPS2
 from fleet_market.pricing.wear import battery_wear_uc, drive_wear_uc, tread_wear_uc
 
 FLEET = load_fleet(Path(__file__).parents[2] / "launch/fleets/auto.yaml")
