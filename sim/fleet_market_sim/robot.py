@@ -361,9 +361,7 @@ class SimRobot:
         self._spinning_m = 2 / 3 * CONTACT_HALF_LENGTH_M * self._friction
         grip = 0.0 if self._turning else self._friction
         for link in self._model.wheels:
-            pybullet.changeDynamics(
-                self.body, link, lateralFriction=grip, spinningFriction=self._spinning_m, **self._call
-            )
+            pybullet.changeDynamics(self.body, link, lateralFriction=grip, spinningFriction=self._spinning_m, **self._call)
 
     def _hotel_w(self) -> float:
         return (self.type.hotel_w if self.hotel_w is None else self.hotel_w) * self.truth.hotel_w

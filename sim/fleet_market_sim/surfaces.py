@@ -73,7 +73,7 @@ class SurfaceMap:
     origin: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.cells is not None and not (0 <= self.cells.min() and self.cells.max() < len(self.classes)):
+        if self.cells is not None and not (self.cells.min() >= 0 and self.cells.max() < len(self.classes)):
             raise InputError("surface map", "cells", int(self.cells.max()), f"use 0 to {len(self.classes) - 1}")
 
     def at(self, x: float, y: float) -> tuple[Surface, float, float]:

@@ -238,9 +238,10 @@ class SimWorld:
             if robot.target != (0.0, 0.0) and robot.valid_until_ns > self.time_ns:
                 raise InputError(robot_id, "command", robot.target, "stop before time is skipped")
             self._need_standstill(robot_id)
-        for robot in self._robots.values():
-            robot.idle(steps / self.hz)
-        self._steps += steps
+        if steps > 0:
+            for robot in self._robots.values():
+                robot.idle(steps / self.hz)
+            self._steps += steps
 
     def state(self, robot_id: RobotId) -> SimRobotState:
         """Return the true state of a robot."""
