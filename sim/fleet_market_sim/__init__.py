@@ -2,8 +2,8 @@
 
 from fleet_market_sim.books import EnergyBooks
 from fleet_market_sim.drivetrain import Truth
-from fleet_market_sim.robot import SimRobotConfig, SimRobotState
 from fleet_market_sim.sensors import SensorNoise
+from fleet_market_sim.state import SimRobotConfig, SimRobotState
 from fleet_market_sim.surfaces import Region, Surface, SurfaceMap
 from fleet_market_sim.world import Contacts, SimWorld
 

@@ -20,7 +20,7 @@ from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.pricing import PlanLeg, TaskPlan
 from fleet_market_sim.bots import Bot
 from fleet_market_sim.drivetrain import Truth, drifted
-from fleet_market_sim.robot import SimRobotConfig
+from fleet_market_sim.state import SimRobotConfig
 from fleet_market_sim.surfaces import SurfaceMap
 from fleet_market_sim.world import SimWorld
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pybullet
 
-from fleet_market.body import Pose, RobotType
-from fleet_market.ids import RobotId
+from fleet_market.body import Pose
 from fleet_market_sim.battery import Battery
 from fleet_market_sim.books import EnergyBooks
 from fleet_market_sim.drivetrain import Truth, motor_flow, true_motor
 from fleet_market_sim.robot_model import EMPTY_PAYLOAD_KG, PAYLOAD_SPAN_M, build
+from fleet_market_sim.state import Parcel, SimRobotConfig, SimRobotState
 from fleet_market_sim.surfaces import USUAL, Surface
 
 G_MPS2 = 9.80665
@@ -30,65 +30,7 @@ PARKED_RAD_S = 0.05
 CREEP_MPS = 0.05
 """Sliding speed over which the friction of skidding tyres comes up: rubber creeps before it slides [assumption]."""
 TURNING_RADPS = 0.02
-PARCEL_KG_PER_M3 = 150.0
-"""Density of a parcel of which only the mass is known [assumption]."""
-
 Vector = tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class SimRobotConfig:
-    """One robot to be put into the world."""
-
-    robot_id: RobotId
-    type: RobotType
-    start: Pose
-    soc: float
-    truth: Truth = field(default_factory=Truth)
-
-
-@dataclass(frozen=True, slots=True)
-class SimRobotState:
-    """The true state of a robot; the pose is that of the middle of the drive axle in the map frame.
-
-    Wheels are left and right; of two on a side the mean, and the sum of their torques.
-    """
-
-    pose: Pose
-    vx: float
-    wz: float
-    odometer_m: float
-    wheel_pos_rad: tuple[float, float]
-    wheel_vel_rad_s: tuple[float, float]
-    wheel_torque_nm: tuple[float, float]
-    soc: float
-    voltage_v: float
-    current_a: float
-    """Negative when discharging."""
-    temperature_c: float
-    energy_out_j: float
-    charging: bool
-    payload_kg: float
-    surface: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """What a robot carries."""
-
-    mass_kg: float
-    given_height_m: float | None = None
-    """Of its centre of mass above the deck."""
-
-    @property
-    def height_m(self) -> float:
-        """Height of the centre of mass above the deck, of a cube of usual density where it is not known."""
-        return self.side_m / 2 if self.given_height_m is None else self.given_height_m
-
-    @property
-    def side_m(self) -> float:
-        """Edge of a cube of this mass and the usual density."""
-        return float((self.mass_kg / PARCEL_KG_PER_M3) ** (1 / 3))
 
 
 class SimRobot:

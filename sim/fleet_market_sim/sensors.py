@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
 
 from fleet_market.body import Pose
 from fleet_market.errors import InputError
-
-if TYPE_CHECKING:
-    from fleet_market_sim.robot import SimRobotState
+from fleet_market_sim.state import SimRobotState
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from fleet_market.ids import RobotId
 from fleet_market.maps.grid import OccupancyGrid
 from fleet_market_sim.books import EnergyBooks
 from fleet_market_sim.drivetrain import Truth
-from fleet_market_sim.robot import G_MPS2, Parcel, SimRobot, SimRobotConfig, SimRobotState
+from fleet_market_sim.robot import G_MPS2, SimRobot
 from fleet_market_sim.robot_model import PAYLOAD_SPAN_M
 from fleet_market_sim.sensors import SensorNoise, Sensors
+from fleet_market_sim.state import Parcel, SimRobotConfig, SimRobotState
 from fleet_market_sim.surfaces import SurfaceMap
 from fleet_market_sim.walls import rectangles
 

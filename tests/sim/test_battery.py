@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from fleet_market.body import Pose
 from fleet_market.errors import InputError
-from fleet_market_sim import SensorNoise, Truth
+from fleet_market_sim import SensorNoise, SimRobotState, Truth
 from fleet_market_sim.battery import AMBIENT_C, Battery, open_circuit_v
 from fleet_market_sim.bots import DELIVERY
-from fleet_market_sim.robot import SimRobotState
 from fleet_market_sim.sensors import Sensors
 
 SPEC = DELIVERY.true.battery

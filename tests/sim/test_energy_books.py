@@ -12,7 +12,7 @@ from fleet_market.body import Pose
 from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
 from fleet_market.maps.grid import OccupancyGrid
-from fleet_market_sim import Region, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
+from fleet_market_sim import Region, SensorNoise, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
 from fleet_market_sim.bots import BOTS, DELIVERY, LEAN, SKID
 from fleet_market_sim.drivetrain import drifted, motor_flow, true_motor
 
@@ -229,3 +229,11 @@ def test_truth_changes_the_motor_by_its_losses():
 def test_a_skid_steered_robot_that_cannot_stand_is_refused(changes):
     with pytest.raises(ValueError, match=r"wheelbase|footprint"), world(SKID.true.model_copy(update=changes)):
         pass
+
+
+def test_sensors_are_perfect_unless_told_otherwise_and_never_change_the_truth():
+    with world(DELIVERY.true) as exact, world(DELIVERY.true, noise=SensorNoise.usual(), seed=3) as noisy:
+        for sim in (exact, noisy):
+            drive(sim, 2.0, vx=0.5)
+        assert exact.sensed(A) == exact.state(A) == noisy.state(A)
+        assert noisy.sensed(A).energy_out_j != noisy.state(A).energy_out_j
