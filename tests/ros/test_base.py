@@ -190,7 +190,9 @@ async def test_a_delivery_is_driven_weighed_and_metered(base, simulator):
     after = evidence[-1]
     assert after.odometer_m - before.odometer_m == pytest.approx(8.5, abs=0.3)
     assert after.battery.soc < before.battery.soc
-    assert after.battery.voltage_v == simulator.kind.battery.voltage_v
+    assert after.battery.voltage_v == pytest.approx(simulator.kind.battery.voltage_v, rel=0.05)
+    assert -3 * simulator.kind.hotel_w < after.battery.voltage_v * after.battery.current_a < -0.9 * simulator.kind.hotel_w
+    assert 15 < after.battery.temperature_c < 30
     assert {m.name for m in after.motors} == {"left", "right"}
     driven_m = sum(m.revolutions for m in after.motors) / 2 * math.tau * simulator.kind.wheel_radius_m
     assert driven_m == pytest.approx(8.5, abs=0.3)

@@ -170,7 +170,8 @@ def test_charging_works_at_a_charger_and_nowhere_else():
         battery = CARRIER.battery
         gain = (battery.max_charge_w * battery.charge_efficiency - CARRIER.hotel_w) * 10 / (battery.capacity_wh * 3600)
         assert (at.charging, away.charging) == (True, False)
-        assert at.soc - 0.5 == pytest.approx(gain, rel=1e-3)
+        assert at.soc - 0.5 == pytest.approx(gain, rel=0.05)
+        assert (at.current_a > 0, away.current_a < 0) == (True, True)
         assert away.soc < 0.5
         sim.charge(A, on=False)
         assert not sim.state(A).charging

@@ -31,7 +31,7 @@ FRESH_NS = 60_000_000
 
 
 class SimulatedBase:
-    """Publishes one robot of the world and obeys its topics.
+    """Publishes one robot of the world, as its sensors see it, and obeys its topics.
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ class SimulatedBase:
         if self._driving and time.monotonic() - self._commanded_wall > DEAD_MAN_WALL_S:
             self._world.command(self.robot, 0.0, 0.0, valid_s=DEAD_MAN_S)
             self._driving = False
-        state = self._state = self._world.state(self.robot)
+        self._state = self._world.state(self.robot)
+        state = self._world.sensed(self.robot)
         now_ns = self._world.time_ns
         self.stamp = Time(sec=now_ns // 10**9, nanosec=now_ns % 10**9)
         odom = Odometry()
@@ -105,8 +106,8 @@ class SimulatedBase:
 
     def _publish_battery(self, state: SimRobotState) -> None:
         battery = BatteryState(
-            voltage=float(state.voltage_v), percentage=float(state.soc), present=True, current=math.nan,
-            temperature=math.nan, charge=math.nan, capacity=math.nan, design_capacity=math.nan,
+            voltage=float(state.voltage_v), percentage=float(state.soc), present=True, current=float(state.current_a),
+            temperature=float(state.temperature_c), charge=math.nan, capacity=math.nan, design_capacity=math.nan,
         )  # fmt: skip
         battery.header.stamp = self.stamp
         charging = state.charging

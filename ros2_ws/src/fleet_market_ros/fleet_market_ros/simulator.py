@@ -33,7 +33,7 @@ from fleet_market.protocol.messages import ClockTick
 from fleet_market.robot.floor import lay_out
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
-from fleet_market_sim import SimRobotConfig, SimWorld, Truth
+from fleet_market_sim import SensorNoise, SimRobotConfig, SimWorld, Truth
 
 log = logging.getLogger("simulator")
 
@@ -118,7 +118,8 @@ async def serve(options: argparse.Namespace) -> None:
         for r in fleet.robots
     ]
     host, port = parse_endpoint(options.mqtt)
-    with SimWorld(grid, robots, chargers=floor.chargers) as world:
+    noise = SensorNoise.usual() if options.sensor_noise else None
+    with SimWorld(grid, robots, chargers=floor.chargers, noise=noise, seed=options.seed) as world:
         async with Ros("simulator", sys.argv) as ros, MqttTransport(MqttConfig(host, port, "simulator")) as transport:
             await transport.connected.wait()
             simulator = Simulator(world, [robot.robot_id for robot in robots], ros, options)
@@ -137,6 +138,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=1.0, help="1 to 5 times real time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--spread", type=float, default=0.05, help="how far robots differ from their data sheets")
+    parser.add_argument("--sensor-noise", action="store_true", help="let sensors err as usual ones do")
     parser.add_argument("--out", type=Path, required=True)
     options, _ = parser.parse_known_args()
     if not 1 <= options.speed <= 5:
