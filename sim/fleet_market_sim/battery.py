@@ -117,6 +117,7 @@ class Battery:
         """Drawn by the robot's loads, whether out of the cells or past them from the charger."""
         self.heat_j = 0.0
         """Lost inside the battery."""
+        self._life_efc = self._spec.cycle_life_efc or CYCLE_LIFE_EFC[self._spec.chemistry]
         self.cycles = 0.0
         """Equivalent full cycles since the start."""
         self.current_a = 0.0
@@ -132,13 +133,13 @@ class Battery:
     @property
     def capacity_ah(self) -> float:
         """What the battery holds at its present age."""
-        worn = (1 - END_OF_LIFE_CAPACITY) * self.cycles / self._spec.cycle_life_efc
+        worn = (1 - END_OF_LIFE_CAPACITY) * self.cycles / self._life_efc
         return self._new_ah * self._truth.battery_capacity * max(0.05, 1 - worn)
 
     @property
     def resistance_ohm(self) -> float:
         """Internal resistance at its present age and temperature."""
-        grown = 1 + (END_OF_LIFE_RESISTANCE - 1) * self.cycles / self._spec.cycle_life_efc
+        grown = 1 + (END_OF_LIFE_RESISTANCE - 1) * self.cycles / self._life_efc
         cold = math.exp(ACTIVATION_K * (1 / (self.temperature_c + KELVIN) - 1 / 298.15))
         return self._new_ohm * self._truth.battery_resistance * grown * cold
 

@@ -27,13 +27,14 @@ from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import BrokerError, FleetMarketError, InputError
 from fleet_market.ids import Identifier, MessageId, RobotId
+from fleet_market.maps.surfaces import Area
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
 from fleet_market.protocol.messages import ClockTick
 from fleet_market.robot.floor import lay_out
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
-from fleet_market_sim import SensorNoise, SimRobotConfig, SimWorld, Truth
+from fleet_market_sim import Region, SensorNoise, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
 
 log = logging.getLogger("simulator")
 
@@ -119,7 +120,8 @@ async def serve(options: argparse.Namespace) -> None:
     ]
     host, port = parse_endpoint(options.mqtt)
     noise = SensorNoise.usual() if options.sensor_noise else None
-    with SimWorld(grid, robots, chargers=floor.chargers, noise=noise, seed=options.seed) as world:
+    surfaces = SurfaceMap([_region(area) for area in fleet.surfaces])
+    with SimWorld(grid, robots, chargers=floor.chargers, surfaces=surfaces, noise=noise, seed=options.seed) as world:
         async with Ros("simulator", sys.argv) as ros, MqttTransport(MqttConfig(host, port, "simulator")) as transport:
             await transport.connected.wait()
             simulator = Simulator(world, [robot.robot_id for robot in robots], ros, options)
@@ -128,6 +130,12 @@ async def serve(options: argparse.Namespace) -> None:
                 await simulator.run(transport)
             finally:
                 simulator.write(options.out)
+
+
+def _region(area: Area) -> Region:
+    """Return an area of the fleet file as the physics has it."""
+    surface = Surface(area.surface, area.rolling, area.friction)
+    return Region(area.x_min, area.y_min, area.x_max, area.y_max, surface, area.grade_x, area.grade_y)
 
 
 def _options() -> argparse.Namespace:
