@@ -38,6 +38,8 @@ KNEE_SOC = {"lfp": 0.90, "nmc": 0.80, "lmo": 0.80}
 """From here the charger goes over to constant voltage: its power falls in a straight line ... [assumption]"""
 FULL_SHARE = 0.04
 """... to this share when full [assumption; 0.02 to 0.05 C is where chargers usually cut off]."""
+CYCLE_LIFE_EFC = {"lfp": 3000.0, "nmc": 1500.0, "lmo": 1000.0}
+"""Where the data sheet does not say [assumption]."""
 END_OF_LIFE_CAPACITY, END_OF_LIFE_RESISTANCE = 0.8, 2.0
 """Usual definition of the end of life (e.g. ISO 12405-4), reached after the spec sheet's cycle life, linear until then."""
 KELVIN = 273.15

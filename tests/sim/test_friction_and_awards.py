@@ -6,7 +6,8 @@ import pytest
 
 from fleet_market.auction import LotOffer, SealedAsk, clear
 from fleet_market.ids import OrderId, OwnerId, RobotId
-from fleet_market.pricing import Calibration, PlanLeg, Tariff, TaskPlan, price
+from fleet_market.pricing import PlanLeg, Tariff, TaskPlan
+from fleet_market.robot.memory import Memory
 from fleet_market_sim import Region, Surface, SurfaceMap, Truth
 from fleet_market_sim.bots import LEAN
 from fleet_market_sim.experiment import ROBOT, Track
@@ -27,7 +28,7 @@ class Learner:
 
     def __init__(self, name, surface, truth):
         self.name, self.surface, self.truth = RobotId(name), surface, truth
-        self.calibration = Calibration(LEAN.sheet)
+        self.memory = Memory(LEAN.sheet)
 
     def work(self, rolling):
         floor = SurfaceMap([Region(*EVERYWHERE, Surface(self.surface, rolling=rolling))])
@@ -39,13 +40,19 @@ class Learner:
                     track.turn(math.pi)
                     track.straight(LENGTH_M, SPEED_MPS)
                 assert track.world.state(ROBOT).surface == self.surface
-                self.calibration.update(plan(self.surface), track.energy_j - begun_j, track.now_s - begun_s)
+                took_s = track.now_s - begun_s
+                self.memory.settled(
+                    plan(self.surface),
+                    self.memory.quote(plan(self.surface), TARIFF),
+                    measured_j=track.energy_j - begun_j,
+                    executed_s=took_s,
+                    elapsed_s=took_s,
+                )
 
     def ask(self):
-        way = plan(self.surface)
-        sheet = price(way, LEAN.sheet, TARIFF)
-        energy_uc = sheet.energy_uc * self.calibration.predict(way).mean / sheet.energy_j
-        return SealedAsk(self.name, OwnerId(self.name), OrderId("lot"), sheet.ask_uc - sheet.energy_uc + round(energy_uc))
+        return SealedAsk(
+            self.name, OwnerId(self.name), OrderId("lot"), self.memory.quote(plan(self.surface), TARIFF).ask_uc
+        )
 
 
 def award(*robots):
