@@ -24,7 +24,7 @@ from fleet_market_sim.experiment import CLEAN, DRIFT, REALISTIC, ROBOT, SCENARIO
 
 FloatArray = NDArray[np.float64]
 CALIBRATE, TASKS = 10, 30
-QUICK_CALIBRATE, QUICK_TASKS = 3, 6
+QUICK_CALIBRATE, QUICK_TASKS = 2, 4
 GOALS: dict[tuple[str, str], tuple[float | None, float | None]] = {
     ("delivery", "clean"): (1.5, 4.0),
     ("delivery", "realistic"): (7.0, 13.0),
@@ -60,6 +60,8 @@ def measure(options: Options) -> Iterable[Row]:
                 continue
             results = table[bot.name, scenario.name] = _errors(bot, of_seeds, calibrate)
             yield from _rows(bot.name, scenario.name, results, quick=options.quick)
+            if scenario is REALISTIC:
+                yield from _best_rows(bot, of_seeds, runs[bot.name, CLEAN.name])
     if not options.quick:
         for bot in BOTS:
             yield _step_row(bot, runs[bot.name, REALISTIC.name])
@@ -74,6 +76,20 @@ def _rows(bot: str, scenario: str, results: Mapping[str, tuple[float, float]], *
             goal = KNOWN_GOALS[bot]
         yield Row(f"{bot}, {scenario}: {name}", mape, "%", goal)
         yield Row(f"{bot}, {scenario}: {name}, P90", p90, "%", p90_goal)
+
+
+def _best_rows(bot: Bot, seeds: Sequence[Sequence[Metered]], clean: Sequence[Sequence[Metered]]) -> Iterable[Row]:
+    """Yield the error of one who knows the true robot and the mean of every chance, but not what chance will bring."""
+    stop_s = sum(REALISTIC.stop_s) / 2 + sum(bot.speeds_mps) / 2 / bot.true.max_accel_mps2
+    errors = []
+    for tasks, calm in zip(seeds, clean, strict=True):
+        dwell = sum(REALISTIC.dwell) / 2 - 1
+        extra_s = [t.plan.length_m * REALISTIC.stops_per_m * stop_s + dwell * t.plan.dwell_s for t in tasks]
+        best = np.array([c.energy_j + bot.true.hotel_w * s for c, s in zip(calm, extra_s, strict=True)])
+        errors.append(100 * _relative(best, tasks)[CALIBRATE:])
+    what = f"{bot.name}, {REALISTIC.name}: knowing all but chance"
+    yield Row(what, median(float(e.mean()) for e in errors), "%", note="no model can be expected to do better")
+    yield Row(f"{what}, P90", median(float(np.quantile(e, 0.9)) for e in errors), "%")
 
 
 # --- models -------------------------------------------------------------------------------------------------------------
