@@ -1,9 +1,9 @@
 """Clear one sealed round: who gets which lot, and what he is paid.
 
 Every robot takes at most one lot of a round. What a pair gains is the buyer's budget less the robot's ask and less the
-pair's handicap: what the buyer expects to lose by this robot beside the price (expected damage, cost of lateness). Ranking by
-ask and handicap together is a scoring auction (Che 1993); the handicap does not depend on the ask, so that payments stay
-truthful in the ask.
+pair's handicap: what the buyer expects to lose by this robot beside the price (expected damage, cost of lateness). Ranking
+by ask and handicap together is a scoring auction (Che 1993); the handicap does not depend on the ask, so that payments
+stay truthful in the ask.
 
 With the default mechanism each owner is paid what its robots asked plus what its presence adds to the welfare of the round,
 W(all) - W(without the owner) (Clarke 1971, Groves 1973). The buyers' budgets act as reserves, so that

@@ -5,9 +5,9 @@ each search ends at the first place where a path can end, so that it stays near 
 integers: exact at any size, and the same on every machine.
 
 Prices and utilities are the dual of the assignment problem (Shapley and Shubik 1971): `price[l] + utility[r]` is at least
-the weight of (r, l) everywhere and equal to it where `r` has `l`; what is not matched has 0. One pass of Dijkstra's algorithm
-turns them into the lowest prices or the highest ones (Leonard 1983, Demange 1982); what an owner adds to the total follows
-from taking its robots out and giving their lots, one by one, to whom they then go best.
+the weight of (r, l) everywhere and equal to it where `r` has `l`; what is not matched has 0. One pass of Dijkstra's
+algorithm turns them into the lowest prices or the highest ones (Leonard 1983, Demange 1982); what an owner adds to the
+total follows from taking its robots out and giving their lots, one by one, to whom they then go best.
 """
 
 from __future__ import annotations

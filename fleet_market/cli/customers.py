@@ -17,6 +17,9 @@ from fleet_market.cli.services import DEFAULT_MQTT, MqttOption
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
+    MAX_GROUP,
+    MAX_PRICE_UC,
+    MAX_PRIORITY,
     CancelOrder,
     FieldError,
     OrderReply,
@@ -53,6 +56,14 @@ def post(
     payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
     deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
     release: Annotated[float, typer.Option(help="Seconds from now until it is on sale.", min=0)] = 0.0,
+    priority: Annotated[int, typer.Option(help="Sold in earlier rounds than lower ones.", min=0, max=MAX_PRIORITY)] = 0,
+    lateness_per_h: Annotated[
+        str, typer.Option(help="What an hour after the deadline costs you, credits; 0: nobody may be late.")
+    ] = "0",
+    value: Annotated[str, typer.Option(help="Value of the goods, credits: counts against robots that fail.")] = "0",
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Your order that must be settled first.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="WORD", help="Awarded in one batch with all of its group.")] = None,
+    group_size: Annotated[int, typer.Option(help="Orders of the group.", min=1, max=MAX_GROUP)] = 1,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     timeout: TimeoutOption = 10.0,
@@ -67,6 +78,12 @@ def post(
         release_s=release,
         deadline_s=deadline,
         max_price_uc=_credits(max_price, "--max-price"),
+        priority=priority,
+        lateness_uc_per_h=_credits(lateness_per_h, "--lateness-per-h", least=0),
+        value_uc=_credits(value, "--value", least=0),
+        after=None if after is None else _id(OrderId, after, "--after"),
+        group=None if group is None else _id(OrderId, group, "--group"),
+        group_size=group_size,
     )
     reply = _ask(mqtt, customer, timeout, lambda r: r.ask("order", body, OrderReply))
     _show_reply(reply, as_json)
@@ -80,7 +97,7 @@ def cancel(
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an order back; possible until a robot takes the parcel."""
+    """Take an order back; a parcel that is on its way is brought back to its pickup at the agreed price."""
     body = CancelOrder(order=_id(OrderId, order_id, "ID"))
     _show_reply(_ask(mqtt, customer, timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
 
@@ -221,13 +238,14 @@ def _print_json(reply: BaseModel) -> None:
     typer.echo(reply.model_dump_json(indent=2))
 
 
-def _credits(text: str, option: str) -> int:
+def _credits(text: str, option: str, *, least: int = 1) -> int:
     try:
         amount = Credits.parse(text).micro
     except ValueError as error:
         raise InputError("command line", option, text, str(error)) from None
-    if amount <= 0:
-        raise InputError("command line", option, text, "use more than 0 credits")
+    if not least <= amount <= MAX_PRICE_UC:
+        low = "more than 0" if least else "at least 0"
+        raise InputError("command line", option, text, f"use {low} and at most {Credits(MAX_PRICE_UC)} credits")
     return amount
 
 

@@ -285,6 +285,12 @@ async def _post(setting: _Setting, requester: Requester, record: _Record, screen
             release_s=row.release_s,
             deadline_s=row.deadline_s,
             max_price_uc=row.max_price_uc,
+            priority=row.priority,
+            lateness_uc_per_h=row.lateness_uc_per_h,
+            value_uc=row.value_uc,
+            after=row.after,
+            group=row.group,
+            group_size=row.group_size,
             from_ns=now.now_ns,
         )
         reply = await requester.ask("order", order, OrderReply)

@@ -16,7 +16,7 @@ from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
 from fleet_market.ports import Clock, RobotDriver
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Presence
+from fleet_market.protocol.messages import Announce, AnyBody, Presence, WirePose
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
 
@@ -124,6 +124,7 @@ class RobotDaemon:
             max_payload_kg=robot.max_payload_kg,
             max_speed_mps=robot.max_speed_mps,
             battery_wh=battery.capacity_wh,
+            home=WirePose.of(self.config.agent.home),
         )
         for kind, body in (("announce", announce), ("presence", Presence(status="online", zone=self.config.zone))):
             message = self._envelope(body, MessageId(derive(kind, self._robot, time.time_ns())))

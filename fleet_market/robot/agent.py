@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from fleet_market.body import Act, End, Go, Job, Link, Point, Pose, Result, RobotType, Telemetry
 from fleet_market.errors import UnreachableError
-from fleet_market.ids import CallId, ContractId, MessageId, RobotId, derive
+from fleet_market.ids import CallId, ContractId, MessageId, OrderId, RobotId, derive
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import (
@@ -49,8 +49,8 @@ from fleet_market.robot.outbox import Outbox
 from fleet_market.robot.tasks import Task
 from fleet_market.units import ns
 
-MAX_TASKS = 2
-"""The task at hand and one more: a longer queue would bind orders that others could do sooner."""
+DEFAULT_MAX_TASKS = 16
+"""Enough for a burst of a hundred orders on ten robots; what is only queued may be traded on."""
 CHARGE_MARGIN_SOC = 0.03
 """A robot this little above its reserve can do hardly any task: it charges when it has nothing to do."""
 PROGRESS_S = 1.0
@@ -93,6 +93,8 @@ class AgentConfig:
     roadmap: Roadmap
     session: int = 0
     """Number of this start of the robot, larger than that of every earlier one."""
+    max_tasks: int = DEFAULT_MAX_TASKS
+    """Contracts that it holds at once."""
 
 
 class Purpose(StrEnum):
@@ -140,7 +142,9 @@ class Agent:
         self.epoch: int | None = None
         self._bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff)
         self._outbox = Outbox()
-        self._pages: dict[CallId, dict[int, Call]] = {}
+        self._pages: dict[tuple[CallId, int], dict[int, Call]] = {}
+        self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
+        """The lots of the latest call that it was offered, in whatever round."""
         self._telemetry: Telemetry | None = None
         self._passed = 0
         self._numbers = 0
@@ -233,20 +237,27 @@ class Agent:
         self.epoch = max(body.epoch, self.epoch or 0)
 
     def _take_page(self, page: Call, now_ns: int) -> None:
-        pages = self._pages.setdefault(page.call, {})
+        pages = self._pages.setdefault((page.call, page.round), {})
         pages[page.page] = page
         if len(pages) == page.pages:
-            del self._pages[page.call]
+            del self._pages[page.call, page.round]
             if now_ns < page.close_ns:
-                self._bid(page.call, [lot for n in sorted(pages) for lot in pages[n].lots], now_ns)
+                self._bid(page, [lot for n in sorted(pages) for lot in pages[n].lots], now_ns)
         while len(self._pages) > MAX_PAGES_KEPT:
             self._pages.pop(next(iter(self._pages)))
 
-    def _bid(self, call: CallId, lots: Sequence[Lot], now_ns: int) -> None:
-        refusal = self._unfit(now_ns)
+    def _bid(self, call: Call, lots: Sequence[Lot], now_ns: int) -> None:
+        """Answer one round; what earlier rounds of the same call have won is in the schedule already."""
+        if self._seen[0] != call.call:
+            self._seen = (call.call, {})
+        seen = self._seen[1]
+        seen.update((lot.order, lot) for lot in lots)
+        refusal = self._unfit(now_ns, won=len(call.won))
         asks: list[AskLine] = []
         declines: list[DeclineLine] = []
         outlook = self._outlook(now_ns)
+        for order in call.won:
+            outlook = None if outlook is None or order not in seen else self._with(outlook, seen[order])
         soc = None if self._telemetry is None else self._telemetry.battery.soc
         for number, lot in enumerate(lots):
             if refusal is not None or outlook is None or soc is None:
@@ -259,9 +270,26 @@ class Agent:
             else:
                 declines.append(line)
         asks.sort(key=lambda line: (line.ask_uc, line.lot))
-        self._say("ask", Ask(call=call, asks=tuple(asks[:MAX_ASKS]), declines=tuple(declines[:MAX_ASKS])))
+        asks = asks[:MAX_ASKS]
+        self._say(
+            "ask",
+            Ask(
+                call=call.call,
+                round=call.round,
+                at=None if outlook is None else WirePose.of(outlook.pose),
+                asks=tuple(asks),
+                declines=tuple(declines[: MAX_ASKS - len(asks)]),
+            ),
+        )
 
-    def _unfit(self, now_ns: int) -> tuple[DeclineReason, str] | None:
+    def _with(self, outlook: Outlook, lot: Lot) -> Outlook | None:
+        """Return the outlook with a lot that the robot has won but has no contract for yet."""
+        try:
+            return outlook.then(self._bidder.appraise(outlook.pose, lot.pickup, lot.dropoff, lot.payload_kg))
+        except UnreachableError:
+            return None
+
+    def _unfit(self, now_ns: int, *, won: int = 0) -> tuple[DeclineReason, str] | None:
         """Return why the robot takes no task at all now."""
         telemetry = self._telemetry
         if telemetry is None:
@@ -272,8 +300,8 @@ class Agent:
             return DeclineReason.FAULT, "does not get on"
         if self._stranded_until_ns is not None or self._put_back is not None:
             return DeclineReason.FAULT, "has a parcel of a lost contract"
-        if len(self.tasks) >= MAX_TASKS:
-            return DeclineReason.BUSY, f"has {len(self.tasks)} orders"
+        if len(self.tasks) + won >= self.config.max_tasks:
+            return DeclineReason.BUSY, f"has {len(self.tasks) + won} orders"
         soc = telemetry.battery.soc
         if self.doing is Doing.CHARGING and soc is not None and soc < self.config.type.battery.resume_soc:
             return DeclineReason.CHARGING, f"{soc:.0%}, back at {self.config.type.battery.resume_soc:.0%}"
@@ -290,7 +318,7 @@ class Agent:
             free_ns += max(ns(quote.duration_s) - spent_ns, 0)
             used_j = max(0.0, (self._energy_out_j() - task.energy_at_start_j)) if task.started_ns else 0.0
             energy_j += max(quote.energy_j - used_j, 0.0)
-        return Outlook(self.tasks[-1].end if self.tasks else telemetry.pose, free_ns, energy_j)
+        return Outlook(self.tasks[-1].end if self.tasks else telemetry.pose, free_ns, energy_j, now_ns)
 
     def _take_award(self, award: Award, now_ns: int) -> None:
         if self.epoch is not None and award.epoch < self.epoch:
@@ -318,7 +346,11 @@ class Agent:
         task = next((t for t in self.tasks if t.award.contract == body.contract), None)
         if task is None:
             return
-        self._drop(task, now_ns)
+        if not body.bring_back:
+            self._drop(task, now_ns)
+        elif task.phase is not Phase.UNLOADING:
+            task.award = task.award.model_copy(update={"dropoff": task.award.pickup})
+            self._replan("the parcel goes back")
 
     def _drop(self, task: Task, now_ns: int) -> None:
         """Forget a contract that is gone; a parcel that is aboard waits for whoever takes it over."""

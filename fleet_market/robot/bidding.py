@@ -17,7 +17,7 @@ from fleet_market.units import ns
 
 J_PER_WH = 3600.0
 DELAY_SHARE = 0.5
-"""Share of a task's own duration that waiting for others may add; a deadline is promised with it."""
+"""Share of the time until a task is done that waiting for others may add; a deadline is promised with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class Outlook:
     free_ns: int
     energy_j: float
     """What the schedule still takes from the battery."""
+    now_ns: int
+
+    def then(self, task: Appraisal) -> Outlook:
+        """Return the outlook with one more task at the end of the schedule."""
+        free_ns = self.free_ns + ns(task.quote.duration_s)
+        return Outlook(task.end, free_ns, self.energy_j + task.quote.energy_j, self.now_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Bidder:
         return Appraisal(price(plan, self._robot, self._tariff), end, self._to_charger_j(end))
 
     def answer(self, number: int, lot: Lot, outlook: Outlook, soc: float) -> AskLine | DeclineLine:
-        """Return the ask for lot `number` of a call, or why there is none."""
+        """Return the marginal ask for lot `number` of a call given the schedule, or why there is none."""
         robot = self._robot
         if lot.payload_kg > robot.max_payload_kg:
             return _decline(number, DeclineReason.PAYLOAD, f"carries {robot.max_payload_kg:g} kg at most")
@@ -89,8 +95,8 @@ class Bidder:
         if soc < needed:
             return _decline(number, DeclineReason.BATTERY, f"has {soc:.1%}, needs {needed:.1%}")
         finish_ns = outlook.free_ns + ns(task.quote.duration_s)
-        late_s = (finish_ns + ns(DELAY_SHARE * task.quote.duration_s) - lot.deadline_ns) / 1e9
-        if late_s > 0:
+        late_s = (finish_ns + DELAY_SHARE * (finish_ns - outlook.now_ns) - lot.deadline_ns) / 1e9
+        if late_s > 0 and lot.lateness_uc_per_h == 0:
             return _decline(number, DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
         quote = task.quote
         return AskLine(

@@ -111,11 +111,23 @@ class Town:
         raise AssertionError(f"no call within {within} s")
 
     def trade(self, asks, wait=3.0):
-        """Answer the next call with ``{robot: price}`` for every lot; returns the awards."""
-        call = self.next_call(wait)
-        for robot, price in asks.items():
-            self.give(robot, Ask(call=call.call, asks=tuple(line(i, price) for i in range(len(call.lots)))))
-        return [b for b in self.wait(2.0) if isinstance(b, Award)]
+        """Answer the next call, round after round, with ``{robot: price}`` for every lot; returns the awards."""
+        self.next_call(wait)
+        said = []
+        while (call := self.market.state.call) is not None:
+            answering = [robot for robot in asks if robot in call.waiting]
+            for robot in answering:
+                said += self.answer(robot, lambda _: asks[robot])  # noqa: B023 - called at once
+            if not answering:
+                said += self.wait(0.1)
+        return [b for b in said if isinstance(b, Award)]
+
+    def answer(self, robot, price_of, **more):
+        """Have a robot that is asked answer with a price per order, or decline where there is None."""
+        call = self.market.state.call
+        prices = [price_of(order) for order in call.offered[robot]]
+        asks = tuple(line(i, price, **more) for i, price in enumerate(prices) if price is not None)
+        return self.give(robot, Ask(call=call.id, round=call.round, asks=asks))
 
     def deliver(self, award, robot, **more):
         steps = (
@@ -136,8 +148,8 @@ def announce(owner, payload=10.0):
     )
 
 
-def line(lot, price_uc):
-    return AskLine(lot=lot, ask_uc=price_uc, energy_uc=price_uc, wear_uc=0, time_uc=0, energy_j=480.0, finish_ns=60 * S)
+def line(lot, price_uc, finish_ns=60 * S):
+    return AskLine(lot=lot, ask_uc=price_uc, energy_uc=price_uc, wear_uc=0, time_uc=0, energy_j=480.0, finish_ns=finish_ns)
 
 
 def test_an_order_is_traded_done_and_paid():
@@ -282,34 +294,72 @@ def test_an_order_that_fails_too_often_is_over_and_the_money_returns():
     assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
 
 
-def test_an_order_can_be_cancelled_until_the_parcel_is_taken():
+@pytest.mark.parametrize("phase", [None, Phase.QUEUED, Phase.TO_PICKUP])
+def test_an_order_cancelled_before_its_parcel_is_taken_is_over_at_once_and_costs_nothing(phase):
     town = Town()
-    for number, phase in enumerate((None, Phase.TO_PICKUP, Phase.LOADING)):
-        name = f"o{number}"
-        town.post(name, deadline_s=500.0)
-        (award,) = town.trade({"r1": 3 * CREDIT})
-        if phase is not None:
-            town.give("r1", Accept(contract=award.contract), f"a{number}")
-            town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=False))
-        said = town.give("ann", CancelOrder(order=OrderId(name)), f"x{number}")
-        (reply,) = (b for b in said if isinstance(b, OrderReply))
-        if phase is Phase.LOADING:
-            assert reply.result == "refused"
-            assert town.order(name).state is OrderState.EXECUTING
-        else:
-            assert reply.result == "cancelled"
-            assert [b for b in said if isinstance(b, Cancel)]
-            assert town.order(name).state is OrderState.CANCELLED
-    assert town.money(AccountKind.CUSTOMER, "ann") == 990 * CREDIT
-    assert town.give("eve", CancelOrder(order=OrderId("o2")), "x9")[0].result == "refused"
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    if phase is not None:
+        town.give("r1", Accept(contract=award.contract), "a")
+        town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=False))
+    said = town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    assert [b.result for b in said if isinstance(b, OrderReply)] == ["cancelled"]
+    assert [b.bring_back for b in said if isinstance(b, Cancel)] == [False]
+    assert town.order().state is OrderState.CANCELLED
+    assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
+    assert town.give("eve", CancelOrder(order=OrderId("o1")), "x9")[0].result == "refused"
 
 
-def test_a_burst_gives_one_lot_to_each_robot_and_the_next_batch_the_rest():
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.TO_DROPOFF])
+def test_an_order_cancelled_with_its_parcel_aboard_is_brought_back_and_paid_for_there(phase):
     town = Town()
-    for n in range(3):
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=phase is Phase.TO_DROPOFF))
+    said = town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    assert [b.result for b in said if isinstance(b, OrderReply)] == ["cancelled"]
+    assert [b.bring_back for b in said if isinstance(b, Cancel)] == [True]
+    assert town.order().state is OrderState.EXECUTING
+    back = (
+        StepEvidence(kind="pickup", pose=A, at_ns=town.now_ns, payload_kg=2.0),
+        StepEvidence(kind="dropoff", pose=A, at_ns=town.now_ns, payload_kg=0.0),
+    )
+    town.deliver(award, "r1", steps=back)
+    assert (town.order().state, town.order().note) == (OrderState.CANCELLED, "brought back")
+    assert town.money(AccountKind.OWNER, "acme") == 5 * CREDIT
+    assert town.market.ledger.escrow_left_uc() == 0
+
+
+def test_a_robot_that_delivers_before_its_recall_arrives_has_delivered():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=Phase.TO_DROPOFF, pose=A, aboard=True))
+    town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    town.deliver(award, "r1")
+    assert town.order().state is OrderState.SETTLED
+
+
+def test_what_is_being_set_down_where_it_was_to_go_can_no_longer_be_cancelled():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=Phase.UNLOADING, pose=B, aboard=True))
+    (reply,) = (b for b in town.give("ann", CancelOrder(order=OrderId("o1")), "x") if isinstance(b, OrderReply))
+    assert reply.result == "refused"
+    assert "setting the parcel down" in reply.errors[0].mend
+
+
+def test_a_burst_is_awarded_in_one_batch_round_after_round():
+    town = Town()
+    for n in range(5):
         town.post(f"o{n}")
-    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})) == 2
-    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT}, wait=0.2)) == 1
+    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})) == 5
+    assert {town.order(f"o{n}").records[-1].round for n in range(5)} == {1, 2, 3}
+    assert {town.order(f"o{n}").records[-1].call for n in range(5)} == {"main:1:1"}
 
 
 def test_late_foreign_and_second_asks_do_not_count():
@@ -351,7 +401,7 @@ def test_why_tells_who_asked_what_and_why_each_lost():
     declined = DeclineLine(lot=0, reason=DeclineReason.BATTERY, detail="12 %")
     town.give("r1", Ask(call=call.call, declines=(declined,)))
     town.give("r2", Ask(call=call.call, asks=(line(0, 5 * CREDIT),)))
-    town.wait(2.0)
+    assert town.market.state.call is None, "all have answered"
     (reply,) = (b for b in town.give("ann", WhyRequest(order=OrderId("o1")), "w") if isinstance(b, WhyReply))
     outcomes = {a.robot: a.outcome for a in reply.records[-1].asks}
     assert outcomes == {"r1": "declined: battery (12 %)", "r2": "asked 5, the budget is 4"}
@@ -406,8 +456,13 @@ class TownMachine(RuleBasedStateMachine):
         price=st.integers(1, 12),
         release=st.integers(0, 5),
         span=st.integers(1, 60),
+        priority=st.integers(0, 2),
+        late=st.sampled_from([0, 0, 3600]),
+        value=st.integers(0, 20),
+        group=st.sampled_from([None, None, "g"]),
+        after=st.booleans(),
     )
-    def post(self, customer, price, release, span):
+    def post(self, customer, price, release, span, priority, late, value, group, after):
         self.number += 1
         self.town.post(
             f"o{self.number}",
@@ -415,6 +470,12 @@ class TownMachine(RuleBasedStateMachine):
             max_price_uc=price * CREDIT,
             release_s=float(release),
             deadline_s=float(release + span),
+            priority=priority,
+            lateness_uc_per_h=late * CREDIT,
+            value_uc=value * CREDIT,
+            group=group,
+            group_size=2 if group else 1,
+            after=f"o{self.number - 1}" if after and self.number > 1 else None,
         )
 
     @rule(tenths=st.integers(1, 40))
@@ -425,8 +486,9 @@ class TownMachine(RuleBasedStateMachine):
     @rule(robot=st.sampled_from(["r1", "r2", "r3"]), prices=st.lists(st.integers(0, 12), min_size=1, max_size=4))
     def ask(self, robot, prices):
         call = self.town.market.state.call
-        asks = tuple(line(i % len(call.lots), p * CREDIT) for i, p in enumerate(prices))
-        self.town.give(robot, Ask(call=call.id, asks=asks))
+        offered = call.offered.get(robot, ("o1",))
+        asks = tuple(line(i % len(offered), p * CREDIT) for i, p in enumerate(prices))
+        self.town.give(robot, Ask(call=call.id, round=call.round, asks=asks))
 
     @precondition(lambda self: self.contracts())
     @rule(data=st.data(), robot=st.sampled_from(["r1", "r2", None]), what=st.sampled_from("apdxcc"))
@@ -470,7 +532,21 @@ class TownMachine(RuleBasedStateMachine):
     def nobody_is_paid_below_the_ask_or_above_the_budget(self):
         for order in self.town.market.state.orders.values():
             if order.price_uc is not None:
-                assert order.ask_uc <= order.price_uc <= order.max_price_uc
+                assert order.price_uc <= order.max_price_uc
+                assert order.ask_uc <= order.price_uc or order.lateness_uc_per_h
+
+    @invariant()
+    def a_group_is_awarded_whole_or_not_at_all(self):
+        state = self.town.market.state
+        for group in {(o.customer, o.group) for o in state.orders.values() if o.group}:
+            members = [o for o in state.orders.values() if (o.customer, o.group) == group and o.state is OrderState.OPEN]
+            fresh = [o for o in members if o.attempts == 0]
+            awarded = [
+                o
+                for o in state.orders.values()
+                if (o.customer, o.group) == group and o.attempts == 1 and o.state is OrderState.AWARDED
+            ]
+            assert not (fresh and {o.awarded_ns for o in awarded} & {self.town.now_ns})
 
     def teardown(self):
         again = Market(TwoPlaces())

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_market.errors import ProtocolError
-from fleet_market.ids import CallId, Identifier, MessageId
+from fleet_market.ids import CallId, Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import (
@@ -13,9 +13,13 @@ from fleet_market.protocol.messages import (
     Accept,
     Ask,
     AskLine,
+    Call,
     DeclineLine,
     DeclineReason,
+    Lot,
+    Place,
     Route,
+    WirePose,
 )
 
 GOOD = (
@@ -68,15 +72,22 @@ def test_no_bytes_do_more_than_raise_the_documented_error(payload):
 
 def test_the_largest_ask_fits_into_what_a_robot_may_send_and_the_longest_route_into_a_page():
     line = {"ask_uc": MAX_PRICE_UC, "energy_uc": MAX_PRICE_UC // 3, "wear_uc": 10**9, "time_uc": 10**9}
-    ask = Ask(
-        call=CallId("main:1:123456"),
-        asks=tuple(AskLine(lot=1000 + i, energy_j=12345.6, finish_ns=10**15, **line) for i in range(MAX_ASKS)),
-        declines=tuple(
-            DeclineLine(lot=1000 + i, reason=DeclineReason.UNREACHABLE, detail="x" * 40) for i in range(MAX_ASKS)
-        ),
-    )
-    sent = {"ts": 10**15, "src": Identifier("r" * 20), "id": MessageId("m" * 20)}
-    assert len(encode(Envelope(body=ask, **sent))) <= MAX_INBOUND_BYTES
+    asks = [AskLine(lot=i, energy_j=12345.6, finish_ns=18 * 10**17, **line) for i in range(MAX_ASKS)]
+    declines = [DeclineLine(lot=i, reason=DeclineReason.UNREACHABLE, detail="x" * 40) for i in range(MAX_ASKS)]
+    sent = {"ts": 18 * 10**17, "src": Identifier("r" * 20), "id": MessageId("m" * 20), "sid": 10**8}
+    for number in range(MAX_ASKS + 1):
+        ask = Ask(
+            call=CallId("main-hall:100:123456"),
+            round=100,
+            at=WirePose(x=-1234.567, y=-1234.567, yaw=-3.142),
+            asks=tuple(asks[:number]),
+            declines=tuple(declines[number:]),
+        )
+        assert len(encode(Envelope(body=ask, **sent))) <= MAX_INBOUND_BYTES
+    place = Place(x=-1234.567, y=-1234.567, yaw=-3.142, radius_m=0.333, keep_off_m=0.999, name="p" * 64)
+    lot = Lot(order=OrderId("o" * 48), pickup=place, dropoff=place, payload_kg=12.345, deadline_ns=18 * 10**17)
+    call = Call(call="c", round=10, page=0, pages=1, close_ns=1, lots=(lot,) * MAX_ASKS, won=(OrderId("o" * 48),) * 100)
+    assert len(encode(Envelope(body=call, **sent))) <= MAX_OUTBOUND_BYTES
     points = ((-123.456, -123.456),) * MAX_WAYPOINTS
     route = Route(request="q", route="r", served=True, points=points, stops=(1, 2), released=0)
     assert len(encode(Envelope(body=route, **sent))) <= MAX_OUTBOUND_BYTES
