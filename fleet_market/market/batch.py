@@ -9,9 +9,9 @@ from fleet_market.auction import LotOffer, Mechanism, SealedAsk, clear
 from fleet_market.contracts import Contract, Order
 from fleet_market.contracts.terms import MAX_QUOTES_PER_CALL
 from fleet_market.ids import CallId, ContractId, OrderId, RobotId, derive
-from fleet_market.market import records
 from fleet_market.market.offers import Stall
 from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.records import Recorder, in_pages
 from fleet_market.market.release import members_of
 from fleet_market.market.state import OpenCall, PendingQuote, State, Win, award_id
 from fleet_market.protocol import topics
@@ -162,7 +162,7 @@ class Batches:
             call.answers.pop(robot, None)
             if offered:
                 call.waiting.add(robot)
-                page = _page(call, offered, won=call.won_by(robot))
+                page = _page(call, offered, won=call.won.get(robot, ()))
                 out.sends.append(Send(topics.to_robot(robot, "call"), page))
 
     def _clear_if_answered(self, call: OpenCall, now_ns: int, out: Outcome) -> None:
@@ -183,17 +183,19 @@ class Batches:
             seed=_seed(state, call),
             mechanism=Mechanism(state.terms.mechanism),
         )
-        for award in cleared.awards:
-            order, line = orders[award.order], call.answers[award.robot][award.order]
+        lots_of = {award.robot: award for award in cleared.awards}
+        recorder = Recorder(state, call, now_ns)
+        for robot, award in lots_of.items():
+            order, line = orders[award.order], call.answers[robot][award.order]
             if not isinstance(line, AskLine):
-                raise TypeError(f"{award.robot} won {order.id} without an ask")
-            record = records.sold(state, call, order, award, cleared, award.handicap_uc, now_ns)
-            call.wins[order.id] = Win(award, line, record)
+                raise TypeError(f"{robot} won {order.id} without an ask")
+            call.wins[order.id] = Win(award, line, recorder.sold(order, award, cleared, lots_of))
+            call.won[robot] = (*call.won.get(robot, ()), order.id)
+            state.robots[robot].at = WirePose(x=order.dropoff.x, y=order.dropoff.y)
+        for robot in lots_of:
+            del call.answers[robot]
         call.welfare_uc += cleared.welfare_uc
-        for award in cleared.awards:
-            del call.answers[award.robot]
-            state.robots[award.robot].at = WirePose(x=orders[award.order].dropoff.x, y=orders[award.order].dropoff.y)
-        return {award.robot for award in cleared.awards}
+        return set(lots_of)
 
     def _next_round(self, call: OpenCall, winners: Collection[RobotId], now_ns: int, out: Outcome) -> bool:
         """Open the next round if there is something to gain in it; return whether there is."""
@@ -233,6 +235,7 @@ class Batches:
             call.left_out |= parts
             if call.round < state.terms.max_rounds and call.taking_part:
                 call.wins.clear()
+                call.won.clear()
                 call.answers.clear()
                 call.welfare_uc = 0
                 call.round, call.floor = call.round + 1, self._next_floor(call, now_ns)
@@ -241,6 +244,7 @@ class Batches:
             for name in parts & call.wins.keys():
                 del call.wins[name]
         state.call = None
+        recorder = Recorder(state, call, now_ns)
         found: list[LotRecord] = []
         out.changed = True
         for name in call.lots:
@@ -248,7 +252,7 @@ class Batches:
             if order is None or order.state is not OrderState.OPEN:
                 continue
             win = call.wins.get(name)
-            record = records.unsold(state, call, order, now_ns) if win is None else win.record
+            record = recorder.unsold(order) if win is None else win.record
             order.keep(record)
             found.append(record)
         for name, win in call.wins.items():
@@ -275,7 +279,7 @@ class Batches:
 
     def _publish(self, call: OpenCall, found: list[LotRecord], now_ns: int, out: Outcome) -> None:
         state = self._state
-        pages = records.pages(found)
+        pages = in_pages(found)
         for number, page in enumerate(pages):
             body = Cleared(
                 call=call.id,

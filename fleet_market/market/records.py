@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from fleet_market.auction import Clearing, LotAward
 from fleet_market.contracts import Order
 from fleet_market.ids import OrderId, RobotId
 from fleet_market.market.state import OpenCall, State
-from fleet_market.protocol.messages import MAX_PRICE_UC, AskLine, AskRecord, DeclineLine, LotRecord
-from fleet_market.units import Credits, seconds
+from fleet_market.protocol.messages import MAX_PRICE_UC, AskLine, AskRecord, LotRecord
+from fleet_market.units import Credits, ns, seconds
 
 MAX_ASK_RECORDS = 90
 """Robots that one lot's record lists; the cheapest asks are kept."""
@@ -18,70 +19,132 @@ ASKS_PER_PAGE = 100
 LOT_COUNTS_AS = 2
 
 
-def sold(
-    state: State, call: OpenCall, order: Order, award: LotAward, cleared: Clearing, handicap_uc: int, now_ns: int
-) -> LotRecord:
-    """Return the record of a lot that the present round has sold."""
-    lots_of = {a.robot: a for a in cleared.awards}
-    asks = [
-        _ask_record(state, call, order, robot, _loss(state, call, order, robot, award, lots_of, now_ns))
-        for robot in _concerned(call, order.id)
-    ]
-    without = cleared.welfare_without_uc.get(award.owner)
-    less = "" if without is None else f": welfare {Credits(cleared.welfare_uc)}, without {award.owner} {Credits(without)}"
-    extra = f" (handicap {Credits(handicap_uc)})" if handicap_uc else ""
-    paid = f"asked {Credits(award.ask_uc)}{extra}, is paid {Credits(award.price_uc)}"
-    return LotRecord(
-        call=call.id,
-        round=call.round,
-        order=order.id,
-        closed_ns=now_ns,
-        budget_uc=order.max_price_uc,
-        winner=award.robot,
-        price_uc=award.price_uc,
-        welfare_uc=cleared.welfare_uc,
-        welfare_without_uc=without,
-        asks=_listed(asks, award.robot),
-        not_asked=_not_asked(call, order.id),
-        summary=f"round {call.round}: {award.robot} {paid}{less}"[:160],
-    )
+class Recorder:
+    """Writes the records of one round, as it stands when the round is cleared."""
 
+    def __init__(self, state: State, call: OpenCall, now_ns: int) -> None:
+        self._state, self._call, self._now_ns = state, call, now_ns
+        self._concerned: defaultdict[OrderId, list[RobotId]] = defaultdict(list)
+        for robot, offered in sorted(call.offered.items()):
+            for order in offered:
+                self._concerned[order].append(robot)
 
-def unsold(state: State, call: OpenCall, order: Order, now_ns: int) -> LotRecord:
-    """Return the record of a lot that no round of the batch has sold."""
-    asks = [
-        _ask_record(state, call, order, robot, _loss(state, call, order, robot, None, {}, now_ns))
-        for robot in _concerned(call, order.id)
-    ]
-    named = [a for a in asks if a.ask_uc is not None]
-    if order.id in call.left_out:
-        summary = f"its group {order.group} could not be sold whole"
-    elif order.rank(now_ns, round(state.terms.aging_s * 1e9)) < call.floor and not asks:
-        summary = f"the batch ended at round {call.round}, before its priority {order.priority} was on sale"
-    elif not asks:
-        summary = (
-            "no robot answered" if not call.answers and not call.wins else "no robot was asked: others were nearer to all"
+    def sold(self, order: Order, award: LotAward, cleared: Clearing, lots_of: Mapping[RobotId, LotAward]) -> LotRecord:
+        """Return the record of a lot that the round has sold; `lots_of` says what each winner of the round has won."""
+        without = cleared.welfare_without_uc.get(award.owner)
+        less = (
+            "" if without is None else f": welfare {Credits(cleared.welfare_uc)}, without {award.owner} {Credits(without)}"
         )
-    elif not named:
-        summary = "no robot asked for it"
-    else:
-        best = min(a.ask_uc + a.handicap_uc for a in named if a.ask_uc is not None)
-        summary = f"no ask could win: the lowest came to {Credits(best)}, the budget is {Credits(order.max_price_uc)}"
-    return LotRecord(
-        call=call.id,
-        round=call.round,
-        order=order.id,
-        closed_ns=now_ns,
-        budget_uc=order.max_price_uc,
-        winner=None,
-        price_uc=None,
-        asks=_listed(asks, None),
-        not_asked=_not_asked(call, order.id),
-        summary=summary[:160],
-    )
+        paid = f"{_asked(award.ask_uc, award.handicap_uc)}, is paid {Credits(award.price_uc)}"
+        return self._record(
+            order,
+            self._asks(order, award, lots_of),
+            f"round {self._call.round}: {award.robot} {paid}{less}",
+            award,
+            cleared.welfare_uc,
+            without,
+        )
+
+    def unsold(self, order: Order) -> LotRecord:
+        """Return the record of a lot that no round of the batch has sold."""
+        state, call = self._state, self._call
+        asks = self._asks(order, None, {})
+        scores = [a.ask_uc + a.handicap_uc for a in asks if a.ask_uc is not None]
+        if order.id in call.left_out:
+            summary = f"its group {order.group} could not be sold whole"
+        elif not asks and order.rank(self._now_ns, ns(state.terms.aging_s)) < call.floor:
+            summary = f"the batch ended with round {call.round}, before priority {order.priority} was on sale"
+        elif not call.answers and not call.wins:
+            summary = "no robot answered"
+        elif not asks:
+            summary = "no robot was asked for it: others were nearer to all"
+        elif not scores:
+            summary = "no robot asked for it"
+        else:
+            low, most = Credits(min(scores)), Credits(order.max_price_uc)
+            summary = f"no ask could win: the lowest came to {low}, the budget is {most}"
+        return self._record(order, asks, summary)
+
+    def _record(
+        self,
+        order: Order,
+        asks: Sequence[AskRecord],
+        summary: str,
+        award: LotAward | None = None,
+        welfare_uc: int = 0,
+        without_uc: int | None = None,
+    ) -> LotRecord:
+        winner = None if award is None else award.robot
+        return LotRecord(
+            call=self._call.id,
+            round=self._call.round,
+            order=order.id,
+            closed_ns=self._now_ns,
+            budget_uc=order.max_price_uc,
+            winner=winner,
+            price_uc=None if award is None else award.price_uc,
+            welfare_uc=welfare_uc,
+            welfare_without_uc=without_uc,
+            asks=_listed(asks, winner),
+            not_asked=len(self._call.offered) - len(self._concerned[order.id]),
+            summary=summary[:160],
+        )
+
+    def _asks(self, order: Order, award: LotAward | None, lots_of: Mapping[RobotId, LotAward]) -> list[AskRecord]:
+        return [self._ask(order, robot, award, lots_of) for robot in self._concerned[order.id]]
+
+    def _ask(self, order: Order, robot: RobotId, award: LotAward | None, lots_of: Mapping[RobotId, LotAward]) -> AskRecord:
+        owner, line = self._state.robots[robot].announce.owner, self._call.answers.get(robot, {}).get(order.id)
+        if isinstance(line, AskLine):
+            handicap = self._state.handicap_uc(order, robot, line)
+            return AskRecord(
+                robot=robot,
+                owner=owner,
+                ask_uc=line.ask_uc,
+                energy_uc=line.energy_uc,
+                wear_uc=line.wear_uc,
+                time_uc=line.time_uc,
+                energy_j=line.energy_j,
+                handicap_uc=min(handicap, MAX_PRICE_UC),
+                outcome=self._outcome(order, robot, line.ask_uc, handicap, award, lots_of)[:160],
+            )
+        if line is not None:
+            outcome = f"declined: {line.reason}" + (f" ({line.detail})" if line.detail else "")
+        else:
+            outcome = "did not ask" if self._call.round == 1 else f"did not ask in round {self._call.round}"
+        return AskRecord(robot=robot, owner=owner, outcome=outcome[:160])
+
+    def _outcome(
+        self,
+        order: Order,
+        robot: RobotId,
+        ask_uc: int,
+        handicap_uc: int,
+        award: LotAward | None,
+        lots_of: Mapping[RobotId, LotAward],
+    ) -> str:
+        """Return ``won``, or why an ask did not win, in words and numbers."""
+        if award is not None and award.robot == robot:
+            return "won"
+        asked = _asked(ask_uc, handicap_uc)
+        if self._now_ns < (cool := order.cool_until_ns.get(robot, 0)):
+            return f"cooling down for {seconds(cool - self._now_ns):.0f} s after it declined or lost this order"
+        if ask_uc + handicap_uc > order.max_price_uc:
+            return f"{asked}, the budget is {Credits(order.max_price_uc)}"
+        if robot in lots_of:
+            return f"{asked}, won {lots_of[robot].order} instead, which gains more in sum"
+        if award is not None:
+            return f"{asked}, {award.robot} {_asked(award.ask_uc, award.handicap_uc)}"
+        if order.id in self._call.left_out:
+            return f"{asked}, but the group {order.group} could not be sold whole"
+        return f"{asked}, but the batch ended with round {self._call.round}"
 
 
-def pages(records: Sequence[LotRecord]) -> list[tuple[LotRecord, ...]]:
+def _asked(ask_uc: int, handicap_uc: int) -> str:
+    return f"asked {Credits(ask_uc)}" + (f" (handicap {Credits(handicap_uc)})" if handicap_uc else "")
+
+
+def in_pages(records: Sequence[LotRecord]) -> list[tuple[LotRecord, ...]]:
     """Return the records in pages that are small enough to be sent."""
     found: list[list[LotRecord]] = []
     room = 0
@@ -95,79 +158,13 @@ def pages(records: Sequence[LotRecord]) -> list[tuple[LotRecord, ...]]:
     return [tuple(page) for page in found]
 
 
-def _concerned(call: OpenCall, order: OrderId) -> list[RobotId]:
-    return sorted(
-        robot for robot, offered in call.offered.items() if order in offered or order in call.answers.get(robot, {})
-    )
-
-
-def _not_asked(call: OpenCall, order: OrderId) -> int:
-    return sum(order not in offered for offered in call.offered.values())
-
-
-def _listed(asks: Iterable[AskRecord], winner: RobotId | None) -> tuple[AskRecord, ...]:
-    asks = list(asks)
+def _listed(asks: Sequence[AskRecord], winner: RobotId | None) -> tuple[AskRecord, ...]:
     if len(asks) <= MAX_ASK_RECORDS:
         return tuple(asks)
     best = sorted(asks, key=lambda a: (a.robot != winner, a.ask_uc is None, (a.ask_uc or 0) + a.handicap_uc, a.robot))
     return tuple(sorted(best[:MAX_ASK_RECORDS], key=lambda a: a.robot))
 
 
-def _ask_record(state: State, call: OpenCall, order: Order, robot: RobotId, outcome: str) -> AskRecord:
-    owner, line = state.robots[robot].announce.owner, call.answers.get(robot, {}).get(order.id)
-    if not isinstance(line, AskLine):
-        return AskRecord(robot=robot, owner=owner, outcome=outcome[:160])
-    return AskRecord(
-        robot=robot,
-        owner=owner,
-        ask_uc=line.ask_uc,
-        energy_uc=line.energy_uc,
-        wear_uc=line.wear_uc,
-        time_uc=line.time_uc,
-        energy_j=line.energy_j,
-        handicap_uc=min(state.handicap_uc(order, robot, line), MAX_PRICE_UC),
-        outcome=outcome[:160],
-    )
-
-
-def _loss(
-    state: State,
-    call: OpenCall,
-    order: Order,
-    robot: RobotId,
-    award: LotAward | None,
-    lots_of: dict[RobotId, LotAward],
-    now_ns: int,
-) -> str:
-    """Return ``won``, or why a robot did not win a lot, in words and numbers."""
-    line = call.answers.get(robot, {}).get(order.id)
-    if isinstance(line, DeclineLine):
-        return f"declined: {line.reason}" + (f" ({line.detail})" if line.detail else "")
-    if line is None:
-        return "did not ask" if call.round == 1 else f"did not ask in round {call.round}"
-    if award is not None and award.robot == robot:
-        return "won"
-    handicap = state.handicap_uc(order, robot, line)
-    asked = f"asked {Credits(line.ask_uc)}" + (f" (handicap {Credits(handicap)})" if handicap else "")
-    if now_ns < (cool := order.cool_until_ns.get(robot, 0)):
-        return f"cooling down for {seconds(cool - now_ns):.0f} s after it declined or lost this order"
-    if line.ask_uc + handicap > order.max_price_uc:
-        return f"{asked}, the budget is {Credits(order.max_price_uc)}"
-    if robot in lots_of:
-        return f"{asked}, won {lots_of[robot].order} instead, which gains more in sum"
-    return f"{asked}, {_other_end(call, order, award)}"
-
-
-def _other_end(call: OpenCall, order: Order, award: LotAward | None) -> str:
-    """Return what became of a lot that a robot could have won."""
-    if award is not None:
-        other = f" (handicap {Credits(award.handicap_uc)})" if award.handicap_uc else ""
-        return f"{award.robot} asked {Credits(award.ask_uc)}{other}"
-    if order.id in call.left_out:
-        return f"but the group {order.group} could not be sold whole"
-    return f"but the batch ended with round {call.round}"
-
-
 def newest(found: Sequence[LotRecord]) -> tuple[LotRecord, ...]:
     """Return as many of the newest records as fit into one message, oldest first."""
-    return pages(list(reversed(found)))[0][::-1] if found else ()
+    return in_pages(list(reversed(found)))[0][::-1] if found else ()

@@ -98,13 +98,11 @@ class OpenCall:
     taking_part: set[RobotId] = field(default_factory=set)
     """Robots that have answered, and not missed a round since."""
     wins: dict[OrderId, Win] = field(default_factory=dict)
+    won: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
+    """What each robot has won so far, oldest first."""
     welfare_uc: int = 0
     left_out: set[OrderId] = field(default_factory=set)
     """Orders of groups that could not be sold whole."""
-
-    def won_by(self, robot: RobotId) -> tuple[OrderId, ...]:
-        """Return what a robot has won so far, oldest first."""
-        return tuple(order for order, win in self.wins.items() if win.award.robot == robot)
 
 
 @dataclass(frozen=True, slots=True)
