@@ -32,10 +32,19 @@ class OracleConfig:
 
 
 def bands_of(call: CallId, records: list[LotRecord]) -> list[Band]:
-    """Return the bands of one closed batch, from all that its clearing records tell."""
+    """Return the bands of one closed batch, from all that its clearing records tell: each round is a market of its own.
+
+    The records hold the asks of the round that sold a lot, or of the last one. Where a batch had several rounds, what else
+    was on sale in an earlier one is not known, and its bands are an approximation.
+    """
+    rounds = sorted({record.round for record in records})
+    return [band for number in rounds for band in _bands_of_round(call, [r for r in records if r.round == number])]
+
+
+def _bands_of_round(call: CallId, records: list[LotRecord]) -> list[Band]:
     offers = [LotOffer(record.order, record.budget_uc) for record in records]
     asks = [
-        SealedAsk(ask.robot, ask.owner, record.order, ask.ask_uc)
+        SealedAsk(ask.robot, ask.owner, record.order, ask.ask_uc, ask.handicap_uc)
         for record in records
         for ask in record.asks
         if ask.ask_uc is not None

@@ -6,35 +6,33 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from fleet_market.auction import LotOffer, Mechanism, SealedAsk, clear
-from fleet_market.contracts import Contract, Order
+from fleet_market.contracts import Order
 from fleet_market.contracts.terms import MAX_QUOTES_PER_CALL
-from fleet_market.ids import CallId, ContractId, OrderId, RobotId, derive
+from fleet_market.ids import CallId, OrderId, RobotId
+from fleet_market.market.closing import award, publish, seed_of
 from fleet_market.market.offers import Stall
 from fleet_market.market.outcome import Outcome, Send
-from fleet_market.market.records import Recorder, in_pages
+from fleet_market.market.records import Recorder
 from fleet_market.market.release import members_of
-from fleet_market.market.state import OpenCall, PendingQuote, State, Win, award_id
+from fleet_market.market.state import OpenCall, State, Win
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Ask,
     AskLine,
-    Award,
     Call,
-    Cleared,
     DeclineLine,
     DeclineReason,
     Lot,
     LotRecord,
     OrderState,
-    QuoteReply,
     WirePose,
 )
 from fleet_market.units import ns
 
 MAX_LOTS = 10_000
 """Lots of one batch; more wait for the next."""
-MAX_DECLINES_TOLD = 100
-"""Robots that a quote lists as declining."""
+MAX_PERIODS = 10
+"""A batch opens no further round after so many batch periods, lest slow robots hold everyone up."""
 KEPT_SHARE = 2
 """A robot that has won nothing is asked again when less than one in so many of its lots can still be had."""
 FOR_GOOD = (DeclineReason.PAYLOAD, DeclineReason.UNREACHABLE)
@@ -180,16 +178,16 @@ class Batches:
         cleared = clear(
             [LotOffer(order.id, order.max_price_uc) for order in orders.values()],
             asks,
-            seed=_seed(state, call),
+            seed=seed_of(state, call),
             mechanism=Mechanism(state.terms.mechanism),
         )
-        lots_of = {award.robot: award for award in cleared.awards}
+        lots_of = {won.robot: won for won in cleared.awards}
         recorder = Recorder(state, call, now_ns)
-        for robot, award in lots_of.items():
-            order, line = orders[award.order], call.answers[robot][award.order]
+        for robot, won in lots_of.items():
+            order, line = orders[won.order], call.answers[robot][won.order]
             if not isinstance(line, AskLine):
                 raise TypeError(f"{robot} won {order.id} without an ask")
-            call.wins[order.id] = Win(award, line, recorder.sold(order, award, cleared, lots_of))
+            call.wins[order.id] = Win(won, line, recorder.sold(order, won, cleared, lots_of))
             call.won[robot] = (*call.won.get(robot, ()), order.id)
             state.robots[robot].at = WirePose(x=order.dropoff.x, y=order.dropoff.y)
         for robot in lots_of:
@@ -199,7 +197,9 @@ class Batches:
 
     def _next_round(self, call: OpenCall, winners: Collection[RobotId], now_ns: int, out: Outcome) -> bool:
         """Open the next round if there is something to gain in it; return whether there is."""
-        if call.round >= self._state.terms.max_rounds or not call.taking_part:
+        terms = self._state.terms
+        overdue = now_ns >= call.opened_ns + MAX_PERIODS * ns(terms.batch_s)
+        if call.round >= terms.max_rounds or overdue or not call.taking_part:
             return False
         left = {order.id for order in self._on_sale(call, now_ns)}
         if left and winners:
@@ -209,7 +209,7 @@ class Batches:
             if call.floor < 0:
                 return False
         call.round += 1
-        self._ask(call, again, now_ns, self._state.terms.round_s, out)
+        self._ask(call, again, now_ns, terms.round_s, out)
         return True
 
     def _is_short(self, call: OpenCall, robot: RobotId, left: Collection[OrderId]) -> bool:
@@ -232,7 +232,7 @@ class Batches:
         state = self._state
         self._drop_void_wins(call)
         if parts := self._sold_in_part(call):
-            call.left_out |= parts
+            self._keep_why(call, parts, now_ns)
             if call.round < state.terms.max_rounds and call.taking_part:
                 call.wins.clear()
                 call.won.clear()
@@ -252,12 +252,20 @@ class Batches:
             if order is None or order.state is not OrderState.OPEN:
                 continue
             win = call.wins.get(name)
-            record = recorder.unsold(order) if win is None else win.record
+            record = win.record if win is not None else call.lost.get(name) or recorder.unsold(order)
             order.keep(record)
             found.append(record)
         for name, win in call.wins.items():
-            self._award(state.orders[name], win, call, now_ns, out)
-        self._publish(call, found, now_ns, out)
+            award(state, state.orders[name], win, call, now_ns, out)
+        publish(state, call, found, now_ns, out)
+
+    def _keep_why(self, call: OpenCall, parts: Collection[OrderId], now_ns: int) -> None:
+        """Leave these orders out of the rest of the batch, and keep what was asked for them."""
+        recorder = Recorder(self._state, call, now_ns)
+        for name in sorted(parts & call.lots.keys()):
+            order, win = self._state.orders[name], call.wins.get(name)
+            call.lost[name] = recorder.unsold(order) if win is None else recorder.withdrawn(order, win.record)
+        call.left_out |= set(parts)
 
     def _drop_void_wins(self, call: OpenCall) -> None:
         """Forget wins of orders that were cancelled meanwhile and of robots that have left."""
@@ -276,87 +284,6 @@ class Batches:
                 if not members <= call.wins.keys():
                     parts |= members
         return parts
-
-    def _publish(self, call: OpenCall, found: list[LotRecord], now_ns: int, out: Outcome) -> None:
-        state = self._state
-        pages = in_pages(found)
-        for number, page in enumerate(pages):
-            body = Cleared(
-                call=call.id,
-                page=number,
-                pages=len(pages),
-                opened_ns=call.opened_ns,
-                closed_ns=now_ns,
-                welfare_uc=call.welfare_uc,
-                seed=_seed(state, call),
-                lots=page,
-            )
-            out.sends.append(Send(topics.view(state.zone, "cleared"), body))
-        for quote in [q for q in state.quotes if q.lot.order in call.lots]:
-            state.quotes.remove(quote)
-            reply = self._quote_reply(quote, call)
-            out.sends.append(Send(topics.to_customer(quote.customer, "quote"), reply, corr=quote.message_id))
-
-    def _award(self, order: Order, win: Win, call: OpenCall, now_ns: int, out: Outcome) -> None:
-        state, terms, award, line = self._state, self._state.terms, win.award, win.line
-        order.attempts += 1
-        contract = Contract(
-            id=ContractId(derive("contract", order.id, award.robot, call.id, award.price_uc)),
-            order=order.id,
-            robot=award.robot,
-            owner=award.owner,
-            price_uc=award.price_uc,
-            ask_uc=award.ask_uc,
-            energy_j=line.energy_j,
-            awarded_ns=now_ns,
-            answer_by_ns=now_ns + ns(terms.accept_s),
-            limit_ns=max(order.deadline_ns, line.finish_ns) + ns(terms.overdue_s),
-            due_ns=max(order.deadline_ns, line.finish_ns),
-        )
-        state.contracts[contract.id] = contract
-        order.state, order.contract, order.robot, order.note = OrderState.AWARDED, contract.id, award.robot, ""
-        order.ask_uc, order.price_uc, order.predicted_energy_j = award.ask_uc, award.price_uc, line.energy_j
-        order.awarded_ns = now_ns
-        body = Award(
-            contract=contract.id,
-            epoch=state.epoch,
-            order=order.id,
-            pickup=order.pickup,
-            dropoff=order.dropoff,
-            payload_kg=order.payload_kg,
-            price_uc=award.price_uc,
-            ask_uc=award.ask_uc,
-            energy_j=line.energy_j,
-            deadline_ns=order.deadline_ns,
-            lateness_uc_per_h=order.lateness_uc_per_h,
-            answer_by_ns=contract.answer_by_ns,
-            lease_s=terms.lease_s,
-        )
-        out.sends.append(Send(topics.to_robot(award.robot, "award"), body, id=award_id(contract.id)))
-        state.announce(order, out)
-
-    def _quote_reply(self, quote: PendingQuote, call: OpenCall) -> QuoteReply:
-        lines = {r: answers.get(quote.lot.order) for r, answers in sorted(call.quotes.items())}
-        asks = sorted((line.ask_uc, robot, line.finish_ns) for robot, line in lines.items() if isinstance(line, AskLine))
-        declines = tuple(
-            (robot, line.reason, line.detail) for robot, line in lines.items() if isinstance(line, DeclineLine)
-        )[:MAX_DECLINES_TOLD]
-        if not asks:
-            return QuoteReply(result="no_ask", declines=declines)
-        owner = self._state.robots[asks[0][1]].announce.owner
-        others = [ask for ask, robot, _ in asks if self._state.robots[robot].announce.owner != owner]
-        return QuoteReply(
-            result="quoted",
-            robots=len(asks),
-            best_ask_uc=asks[0][0],
-            second_ask_uc=others[0] if others else None,
-            best_finish_ns=asks[0][2],
-            declines=declines,
-        )
-
-
-def _seed(state: State, call: OpenCall) -> str:
-    return derive(state.seed, call.id)
 
 
 def _page(call: OpenCall, offered: Collection[OrderId], won: tuple[OrderId, ...] = ()) -> Call:

@@ -50,9 +50,7 @@ class Recorder:
         state, call = self._state, self._call
         asks = self._asks(order, None, {})
         scores = [a.ask_uc + a.handicap_uc for a in asks if a.ask_uc is not None]
-        if order.id in call.left_out:
-            summary = f"its group {order.group} could not be sold whole"
-        elif not asks and order.rank(self._now_ns, ns(state.terms.aging_s)) < call.floor:
+        if not asks and order.rank(self._now_ns, ns(state.terms.aging_s)) < call.floor:
             summary = f"the batch ended with round {call.round}, before priority {order.priority} was on sale"
         elif not call.answers and not call.wins:
             summary = "no robot answered"
@@ -64,6 +62,16 @@ class Recorder:
             low, most = Credits(min(scores)), Credits(order.max_price_uc)
             summary = f"no ask could win: the lowest came to {low}, the budget is {most}"
         return self._record(order, asks, summary)
+
+    def withdrawn(self, order: Order, record: LotRecord) -> LotRecord:
+        """Return the record of a lot that a round has sold in vain, since its group could not be sold whole."""
+        why = f"its group {order.group} could not be sold whole"
+        asks = [
+            a.model_copy(update={"outcome": f"would have won, but {why}"}) if a.outcome == "won" else a for a in record.asks
+        ]
+        return record.model_copy(
+            update={"winner": None, "price_uc": None, "welfare_without_uc": None, "asks": tuple(asks), "summary": why}
+        )
 
     def _record(
         self,
@@ -135,8 +143,6 @@ class Recorder:
             return f"{asked}, won {lots_of[robot].order} instead, which gains more in sum"
         if award is not None:
             return f"{asked}, {award.robot} {_asked(award.ask_uc, award.handicap_uc)}"
-        if order.id in self._call.left_out:
-            return f"{asked}, but the group {order.group} could not be sold whole"
         return f"{asked}, but the batch ended with round {self._call.round}"
 
 

@@ -103,6 +103,8 @@ class OpenCall:
     welfare_uc: int = 0
     left_out: set[OrderId] = field(default_factory=set)
     """Orders of groups that could not be sold whole."""
+    lost: dict[OrderId, LotRecord] = field(default_factory=dict)
+    """What was asked for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ In the assignment game the prices at which nobody wants to trade otherwise form 
 Shubik 1971): from what the buyers' side could push it down to, to what the sellers' side could push it up to. Its ends
 follow from welfare differences (Demange 1982, Leonard 1983):
 
-* low = budget - (W(all) - W(without the lot)),
+* low = budget - handicap - (W(all) - W(without the lot)),
 * high = ask + (W(all) - W(without the robot)).
 """
 
@@ -48,22 +48,22 @@ def fair_bands(lots: Sequence[LotOffer], asks: Sequence[SealedAsk]) -> list[Fair
     unit = min(len(robots), len(lots)) + 1
     rows: list[Edges] = [[] for _ in robots]
     asked: defaultdict[OrderId, list[int]] = defaultdict(list)
-    ask_of: dict[tuple[int, int], int] = {}
+    ask_of: dict[tuple[int, int], SealedAsk] = {}
     for ask in asks:
         r, c = row[ask.robot], column[ask.order]
         asked[ask.order].append(ask.ask_uc)
-        ask_of[r, c] = ask.ask_uc
-        if (gain := lots[c].budget_uc - ask.ask_uc) >= 0:
+        ask_of[r, c] = ask
+        if (gain := lots[c].budget_uc - ask.score_uc) >= 0:
             rows[r].append((c, unit * gain + 1))
     matching = Matching(rows, len(lots))
     pairs = sorted(matching.pairs(), key=lambda pair: pair[1])
-    optimum_uc = sum(lots[c].budget_uc - ask_of[r, c] for r, c in pairs)
+    optimum_uc = sum(lots[c].budget_uc - ask_of[r, c].score_uc for r, c in pairs)
     matching.raise_prices()
-    lows = {c: lots[c].budget_uc - matching.price[c] // unit for _, c in pairs}
+    lows = {c: lots[c].budget_uc - ask_of[r, c].handicap_uc - matching.price[c] // unit for r, c in pairs}
     matching.lower_prices()
     bands = []
     for r, c in pairs:
-        low, high = lows[c], ask_of[r, c] + matching.utility[r] // unit
+        low, high = lows[c], ask_of[r, c].ask_uc + matching.utility[r] // unit
         competing = sorted(asked[lots[c].order])
         second = competing[1] if len(competing) > 1 else None
         bands.append(FairBand(lots[c].order, min(low, high), max(low, high), second, optimum_uc))

@@ -95,6 +95,41 @@ def test_an_order_file_is_read_exactly_in_any_order_of_columns(tmp_path):
     assert (row.payload_kg, row.release_s, row.deadline_s) == (2.5, 0.0, 60.0)
 
 
+def test_order_files_may_carry_priority_lateness_value_groups_and_order(tmp_path):
+    text = (
+        "id,pickup,dropoff,payload_kg,release_s,deadline_s,max_price,priority,lateness_per_h,value,after,group\n"
+        "o1,a,b,1,0,60,5,3,2.5,40,,g\no2,a,b,1,0,60,5,,,,,g\no3,a,b,1,0,60,5,,,,o2,\n"
+    )
+    first, second, third = load_orders(written(tmp_path, text, "o.csv"))
+    assert (first.priority, first.lateness_uc_per_h, first.value_uc) == (3, 2_500_000, 40_000_000)
+    assert (second.priority, second.lateness_uc_per_h, second.value_uc, second.after) == (0, 0, 0, None)
+    assert [(o.group, o.group_size) for o in (first, second, third)] == [("g", 2), ("g", 2), (None, 1)]
+    assert third.after == "o2"
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "mend"),
+    [
+        ("priority:10", "line 2, priority", "0 to 9"),
+        ("priority:high", "line 2, priority", "0 to 9"),
+        ("lateness_per_h:-1", "line 2, lateness_per_h", "at least 0"),
+        ("value:1e9", "line 2, value", "at most 1000000"),
+        ("after:o1", "line 2, after", "earlier line"),
+        ("after:nix", "line 2, after", "earlier line"),
+        ("group:a b", "line 2, group", "letters"),
+        ("colour:red", "line 1", "perhaps priority"),
+        ("id:o9", "line 1", "use the header"),
+    ],
+)
+def test_a_malformed_added_column_names_line_field_and_mend(tmp_path, more, field, mend):
+    name, value = more.split(":")
+    text = f"{HEADER.strip()},{name}\no1,a,b,1,0,60,5,{value}\n"
+    with pytest.raises(InputError) as caught:
+        load_orders(written(tmp_path, text, "o.csv"))
+    assert caught.value.field == field
+    assert mend in caught.value.mend
+
+
 @pytest.mark.parametrize(
     ("line", "field", "mend"),
     [

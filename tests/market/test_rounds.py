@@ -347,6 +347,9 @@ def test_a_group_that_cannot_be_sold_whole_is_not_sold_and_the_rest_of_the_batch
     assert [town.order(n).state for n in ("g1", "g2")] == [OrderState.OPEN] * 2
     (reply,) = (b for b in town.give("ann", WhyRequest(order=OrderId("g1")), "w") if isinstance(b, WhyReply))
     assert reply.records[-1].summary == "its group g could not be sold whole"
+    assert reply.records[-1].winner is None
+    assert [a.ask_uc for a in reply.records[-1].asks] == [3 * CREDIT, 4 * CREDIT]
+    assert town.order("g2").records[-1].summary == "no ask could win: the lowest came to 3, the budget is 1"
 
 
 def test_when_one_order_of_a_group_runs_out_of_time_all_do():

@@ -26,6 +26,7 @@ from fleet_market.protocol.envelope import Envelope, decode, encode
 from fleet_market.protocol.messages import (
     Announce,
     CancelOrder,
+    Complete,
     OrderReply,
     OrderState,
     Position,
@@ -452,14 +453,17 @@ def test_a_cancelled_order_is_dropped_whatever_the_robot_is_doing(when):
         "aboard": lambda: body.parcel == "o1" and body.moving,
     }[when]
     yard.until(condition)
-    replies = yard.give("demo", CancelOrder(order=OrderId("o1")), "cancel-1")
+    (reply,) = (b for b in yard.give("demo", CancelOrder(order=OrderId("o1")), "cancel-1") if isinstance(b, OrderReply))
+    assert reply.result == "cancelled", "confirmed at once"
+    pickup = order.pickup
     yard.run(400)
-    if order.state is OrderState.CANCELLED:
-        assert body.parcel == ""
-        assert agent.doing in (Doing.IDLE, Doing.CHARGING)
-    else:
-        assert when == "aboard", replies
-        assert order.state is OrderState.SETTLED
+    assert order.state is OrderState.CANCELLED
+    assert body.parcel == ""
+    assert agent.doing in (Doing.IDLE, Doing.CHARGING)
+    if when == "aboard":
+        down = [b for b in yard.said[robot] if isinstance(b, Complete)][-1].steps[-1].pose
+        assert math.dist((down.x, down.y), (pickup.x, pickup.y)) <= pickup.radius_m + 0.1
+        assert order.price_uc > 0
     yard.check_end()
 
 
