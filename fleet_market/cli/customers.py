@@ -198,13 +198,14 @@ def why(
     else:
         console.print(f"{reply.view.order} is {reply.view.state}. {reply.view.note}".rstrip())
         for record in reply.records:
-            table = Table(
-                "robot", "owner", "ask", "energy", "wear", "time", "outcome", title=f"{record.call}: {record.summary}"
-            )
+            title = f"{record.call}: {record.summary}"
+            table = Table("robot", "owner", "ask", "energy", "wear", "time", "handicap", "outcome", title=title)
             for ask in record.asks:
-                parts = (ask.ask_uc, ask.energy_uc, ask.wear_uc, ask.time_uc)
+                parts = (ask.ask_uc, ask.energy_uc, ask.wear_uc, ask.time_uc, ask.handicap_uc or None)
                 table.add_row(ask.robot, ask.owner, *("" if p is None else str(Credits(p)) for p in parts), ask.outcome)
             console.print(table)
+            if record.not_asked:
+                console.print(f"{record.not_asked} more robots were not asked: other lots were nearer to them")
     raise typer.Exit(0 if reply.found else EXIT_REFUSED)
 
 

@@ -1,7 +1,11 @@
 """Rounds inside a batch, who is offered what, groups, dependencies, priority, and who pays for broken promises."""
 
+import os
 import random
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -522,3 +526,40 @@ def test_a_lot_for_which_a_hundred_robots_ask_keeps_the_best_and_its_winner():
     record = town.order().records[-1]
     assert (record.winner, len(record.asks)) == ("r119", 90)
     assert [a.outcome for a in record.asks if a.robot == "r119"] == ["won"]
+
+
+SCRIPT = """
+import hashlib
+from market_town import CREDIT, Town
+from fleet_market.contracts import MarketTerms
+
+town = Town(MarketTerms(lots_per_robot=3), robots=tuple((f"r{i}", f"w{i % 5}", 9.0 * i) for i in range(12)))
+for n in range(40):
+    group = f"g{n // 4}" if n < 12 else None
+    town.post(f"o{n}", pickup=f"x={n * 2.5}", priority=n % 3, group=group, group_size=4 if group else 1)
+while True:
+    call = town.market.state.call
+    if call is not None:
+        robot = min(call.waiting)
+        town.answer(robot, lambda o: CREDIT * int(1 + abs(int(o[1:]) * 2.5 - 9 * int(robot[1:])) // 8))
+    elif town.market.state.batches:
+        break
+    else:
+        town.wait(0.1)
+print(len(town.sends), hashlib.sha256(repr(town.sends).encode()).hexdigest())
+"""
+
+
+def test_a_batch_comes_out_the_same_in_every_process():
+    """Python orders sets of text differently in every process; a replay happens in another one."""
+    tests = Path(__file__).parents[1]
+    outputs = set()
+    for hash_seed in ("1", "2", "3"):
+        path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        outputs.add(run.stdout)
+    assert len(outputs) == 1, outputs
