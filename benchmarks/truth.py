@@ -153,7 +153,7 @@ class Tally:
     def rows(self, what: str, *, goal: float | None = None, note: str = "") -> Iterable[Row]:
         """Return how many lies paid, and how much the best one gained."""
         yield Row(f"{what}: profitable lies", float(self.profitable), f"of {self.tries}", goal, note=note)
-        yield Row(f"{what}: largest gain", self.largest_uc / CREDIT, "credits", goal)
+        yield Row(f"{what}: largest gain", self.largest_uc / CREDIT, "credits", goal, note="budgets are 0.25 to 2 credits")
 
 
 def measure(options: Options) -> Iterable[Row]:

@@ -79,6 +79,14 @@ def test_a_malformed_fleet_file_names_file_field_value_and_mend(tmp_path, old, n
     assert str(path) in str(caught.value)
 
 
+def test_the_mechanism_of_a_zone_is_read_and_checked(tmp_path):
+    fleet = "robots: [{id: r1, type: carrier}]\nmarket: {mechanism: %s}\n"
+    assert load_fleet(written(tmp_path, fleet % "ssi")).terms.mechanism == "ssi"
+    with pytest.raises(InputError, match="first_price") as caught:
+        load_fleet(written(tmp_path, fleet % "dutch"))
+    assert caught.value.field == "market.mechanism"
+
+
 def test_fleets_without_robots_or_without_yaml_are_refused(tmp_path):
     for text, field in (("robots: []\n", "robots"), ("zone: a\n", "robots"), ("robots: [\n", "line 2"), ("- 1\n", "file")):
         with pytest.raises(InputError) as caught:

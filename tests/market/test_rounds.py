@@ -563,3 +563,24 @@ def test_a_batch_comes_out_the_same_in_every_process():
         )  # fmt: skip
         outputs.add(run.stdout)
     assert len(outputs) == 1, outputs
+
+
+@pytest.mark.parametrize(("mechanism", "price"), [("vcg", 5), ("first_price", 3), ("second_price", 5), ("ssi", 3)])
+def test_the_mechanism_is_a_term_of_the_zone(mechanism, price):
+    town = Town(MarketTerms(mechanism=mechanism))
+    town.post()
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    assert (award.ask_uc, award.price_uc) == (3 * CREDIT, price * CREDIT)
+
+
+def test_slow_robots_cannot_hold_a_batch_up_for_ever():
+    town = Town(MarketTerms(batch_s=1.0, round_s=5.0))
+    for n in range(30):
+        town.post(f"o{n}", deadline_s=500.0)
+    town.next_call()
+    while (call := town.market.state.call) is not None and call.id.endswith(":1"):
+        town.wait(0.9)  # each answer just in time
+        for robot in sorted(call.waiting):
+            town.answer(robot, lambda _: 3 * CREDIT)
+    assert town.now_ns <= 12 * S
+    assert sum(town.order(f"o{n}").state is OrderState.AWARDED for n in range(30)) >= 20
