@@ -116,7 +116,7 @@ def test_a_price_is_the_threshold_of_the_round_that_sold_the_lot():
 def test_a_robot_that_falls_silent_in_a_later_round_keeps_what_it_has_won_and_costs_one_short_wait():
     town = Town()
     for n in range(6):
-        town.post(f"o{n}")
+        town.post(f"o{n}", priority=5 if n < 3 else 0)
     town.next_call()
     town.answer("r2", lambda _: 3 * CREDIT)
     said, begun = town.answer("r1", lambda _: 3 * CREDIT), town.now_ns
