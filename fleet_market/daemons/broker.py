@@ -11,17 +11,17 @@ from pathlib import Path
 
 from fleet_market.adapters.clocks import SimulationClock, WallClock
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
-from fleet_market.adapters.sqlite_store import SqliteStore
+from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
+from fleet_market.adapters.stores import open_store
 from fleet_market.commons import TrafficControl
 from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
-from fleet_market.market import Command, Market, OpenMarket, Send
+from fleet_market.market import Command, Market, OpenMarket, PlaceBook, Send
 from fleet_market.market.commands import SELF
-from fleet_market.market.desk import PlaceBook
 from fleet_market.market.market import tick
 from fleet_market.ports import Delivery
 from fleet_market.protocol import topics
@@ -84,7 +84,8 @@ class BrokerConfig:
 
     host: str
     port: int
-    database: Path
+    database: Path | str
+    """A file for SQLite, or ``postgresql://...``."""
     places: PlaceBook
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
     terms: MarketTerms = field(default_factory=MarketTerms)
@@ -92,6 +93,8 @@ class BrokerConfig:
     seed: str = "0"
     simulated: bool = False
     """Whether time comes from a simulator."""
+    ledger_key: Path | None = None
+    """File of the key that signs the journal's head of each day; without one there are no heads."""
     traffic: TrafficControl | None = None
     """Grants the right of way; without it robots get no routes."""
 
@@ -114,10 +117,14 @@ class Broker:
         ------
         StoreError, LedgerMismatchError
             If the database cannot be used or does not agree with the market.
+        InputError
+            If the key of the ledger cannot be used.
         """
-        with SqliteStore.open(self.config.database) as store:
+        key = self.config.ledger_key
+        signer = None if key is None else Ed25519Signer.load(key)
+        with open_store(self.config.database) as store:
             async with StoreWriter(store) as writer:
-                self.engine = Engine(Market(self.config.places), store, writer)
+                self.engine = Engine(Market(self.config.places), store, writer, signer)
                 self.engine.recover()
                 self.engine.epoch += 1
                 async with MqttTransport(self._mqtt(), self._subscriptions()) as transport, asyncio.TaskGroup() as tasks:

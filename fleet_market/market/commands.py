@@ -40,6 +40,8 @@ class Command:
     now_ns: int
     message_id: MessageId | None = None
     sid: int = 0
+    lookups: bytes | None = None
+    """In a replay: what the map answered then, see `fleet_market.market.lookups`."""
 
     def logged(self) -> bytes:
         """Return the body as the event log keeps it."""

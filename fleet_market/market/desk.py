@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from fleet_market.contracts import Order
 from fleet_market.errors import PlaceError
 from fleet_market.ids import CustomerId, OrderId, TransferId, derive
 from fleet_market.ledger import AccountKind, account
 from fleet_market.market.commands import Command
+from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import PendingQuote, State
 from fleet_market.protocol import topics
@@ -37,13 +37,6 @@ MAX_ORDERS = 100_000
 """Orders that one zone keeps in memory."""
 MAX_QUOTES = 50
 """Quotes that may wait for one batch."""
-
-
-class PlaceBook(Protocol):
-    """Finds the places that customers name; see `fleet_market.maps.places.Places`."""
-
-    def resolve(self, text: str, *, source: str, field: str) -> Place:
-        """Return the place; raises `PlaceError`."""
 
 
 class Desk:
@@ -110,10 +103,10 @@ class Desk:
 
     def _cannot_pay(self, order: Order) -> FieldError:
         mine = account(AccountKind.CUSTOMER, order.customer)
-        balances = self._state.ledger.balances()
-        if mine not in balances:
+        ledger = self._state.ledger
+        if not ledger.has(mine):
             return _error("customer", order.customer, "unknown customer: add it to the fleet file's customers")
-        left = Credits(balances[mine].available_uc)
+        left = Credits(ledger.balance(mine).available_uc)
         return _error("max_price", Credits(order.max_price_uc), f"more than the account holds: use at most {left} credits")
 
     def _cancel(self, command: Command, body: CancelOrder, out: Outcome) -> OrderReply:

@@ -7,8 +7,9 @@ from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
 from fleet_market.market.commands import SELF, Command, OpenMarket
-from fleet_market.market.desk import Desk, PlaceBook
+from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, expire_orders, is_execution
+from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
@@ -47,7 +48,8 @@ class Market:
     def __init__(self, places: PlaceBook) -> None:
         self.state = State()
         self._batches = Batches(self.state)
-        self._desk = Desk(self.state, places)
+        self._places = LoggedPlaces(places)
+        self._desk = Desk(self.state, self._places)
         self._execution = Execution(self.state)
 
     @property
@@ -62,8 +64,11 @@ class Market:
         ------
         ProtocolError
             If the body is none that the market takes, or not from this kind of sender.
+        LedgerMismatchError
+            If the command comes from a log whose answers of the map do not belong to it.
         """
         out = Outcome()
+        self._places.begin(command.lookups)
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
@@ -86,6 +91,7 @@ class Market:
             case body:
                 raise ProtocolError("unexpected", f"{command.source} sent {type(body).__name__}")
         out.changed = out.changed or bool(out.accounts or out.entries)
+        out.lookups = self._places.answers()
         return out
 
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
