@@ -81,7 +81,7 @@ FAULTS = [
     (R.CREDIT_NOT_ALLOWED, {"credit": WORLD}),
     (R.PENDING_NOT_FOUND, {"kind": K.CAPTURE, "pending": None}),
     (R.PENDING_NOT_FOUND, {"kind": K.CAPTURE, "pending": TransferId("fund")}),
-    (R.PENDING_HAS_DIFFERENT_ACCOUNTS, {"kind": K.CAPTURE, "pending": HOLD}),
+    (R.PENDING_HAS_DIFFERENT_ACCOUNTS, {"kind": K.CAPTURE, "credit": BOB, "pending": HOLD}),
     (R.PENDING_ALREADY_POSTED, {"kind": K.CAPTURE, "credit": ESCROW, "pending": TransferId("paid")}),
     (R.PENDING_ALREADY_VOIDED, {"kind": K.CAPTURE, "credit": ESCROW, "pending": TransferId("voided")}),
     (R.PENDING_EXPIRED, {"kind": K.CAPTURE, "credit": ESCROW, "pending": TransferId("expired")}),
