@@ -15,7 +15,7 @@ from typing import Any, LiteralString, Self, cast
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from fleet_market.adapters.store_base import MOVE, Group, Reads, Row, migrations, pending_migrations
+from fleet_market.adapters.store_base import MOVE, TABLES, Group, Reads, Row, migrations, pending_migrations
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ledger import Balance
 
@@ -34,6 +34,8 @@ _COLUMNS = {
     "account (id)": ("text",),
 }
 _MOVE = MOVE.format(first="%s", last="%s")
+
+_LOAD = {"outbox": "outbox (id, topic, payload, digest)"}
 
 Db = psycopg.Connection[Row]
 
@@ -143,6 +145,23 @@ class PostgresStore(PostgresReader):
                 self._write(group)
         except psycopg.IntegrityError as error:
             raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
+
+    def load(self, source: Reads) -> None:
+        """Fill this empty database with all that `source` holds, in one transaction.
+
+        Raises
+        ------
+        StoreError
+            If it is not empty, or cannot be written; nothing is stored.
+        """
+        with _told(self.name), self._db.transaction(), self._db.cursor() as cursor:
+            found = cursor.execute("SELECT EXISTS (SELECT 1 FROM event)").fetchone()
+            if found is None or found[0]:
+                raise StoreError(f"{self.name}: holds a market: restore into a new database")
+            for table in TABLES:
+                with cursor.copy(_sql(f"COPY {_LOAD.get(table, table)} FROM STDIN")) as copy:
+                    for row in source.rows(table):
+                        copy.write_row(row)
 
     def _write(self, group: Group) -> None:
         self._insert("event", group.events)

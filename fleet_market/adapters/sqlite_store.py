@@ -17,7 +17,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
-from fleet_market.adapters.store_base import MOVE, Group, Reads, Row, migrations, pending_migrations
+from fleet_market.adapters.store_base import MOVE, TABLES, Group, Reads, Row, migrations, pending_migrations
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ledger import Balance
 
@@ -29,6 +29,13 @@ APPLICATION_ID = 0x464D4B54
 """"FMKT": marks the file as ours, https://www.sqlite.org/pragma.html#pragma_application_id."""
 HEADER = b"SQLite format 3\0"
 _MOVE = MOVE.format(first="?", last="?")
+_LOAD = {
+    "event": "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "account": "INSERT INTO account VALUES (?, ?, ?, ?, ?)",
+    "journal": "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "outbox": "INSERT INTO outbox (id, topic, payload, digest) VALUES (?, ?, ?, ?)",
+    "head": "INSERT INTO head VALUES (?, ?, ?, ?, ?)",
+}
 
 
 class Connection(Protocol):
@@ -191,21 +198,41 @@ class SqliteStore(SqliteReader):
                 raise StoreError(f"{self.path}: {error}: free the disk or mend the folder, then restart") from error
             raise
 
+    def load(self, source: Reads) -> None:
+        """Fill this empty database with all that `source` holds, in one transaction.
+
+        Raises
+        ------
+        StoreError
+            If it is not empty, or cannot be written; nothing is stored.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            if next(self._db.execute("SELECT EXISTS (SELECT 1 FROM event)"))[0]:
+                raise StoreError(f"{self.path}: holds a market: restore into a new database")
+            for table in TABLES:
+                self._db.executemany(_LOAD[table], source.rows(table))
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise _told(self.path, error) if isinstance(error, sqlite3.Error) else error from None
+
     def _write(self, group: Group) -> None:
         db = self._db
-        db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", group.events)
+        db.executemany(_LOAD["event"], group.events)
         if group.accounts:
             db.executemany("INSERT INTO account (id) VALUES (?)", [(a,) for a in group.accounts])
         if group.journal:
-            db.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", group.journal)
+            db.executemany(_LOAD["journal"], group.journal)
             moved = db.execute(_MOVE, (group.journal[0][0], group.journal[-1][0])).fetchall()
             group.check({row[0]: Balance(*row[1:]) for row in moved})
         if group.done:
             db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in group.done])
         if group.outbox:
-            db.executemany("INSERT INTO outbox (id, topic, payload, digest) VALUES (?, ?, ?, ?)", group.outbox.values())
+            db.executemany(_LOAD["outbox"], group.outbox.values())
         if group.heads:
-            db.executemany("INSERT INTO head VALUES (?, ?, ?, ?, ?)", group.heads)
+            db.executemany(_LOAD["head"], group.heads)
 
 
 def prepare(db: Connection, path: Path, scripts: Sequence[Traversable] | None = None) -> None:

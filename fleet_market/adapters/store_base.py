@@ -29,6 +29,8 @@ EVENT = (
 )
 OUTBOX = "SELECT id, topic, payload, digest FROM outbox ORDER BY position"
 HEADS = "SELECT day, seq, hash, key_id, signature FROM head ORDER BY day"
+TABLES = {"event": EVENTS, "account": BALANCES, "journal": JOURNAL, "outbox": OUTBOX, "head": HEADS}
+"""Every table with the question for all its rows, in an order in which they can be filled."""
 MOVE = """
 WITH moved AS (
     SELECT j.debit, j.credit,
@@ -67,6 +69,14 @@ class Reads:
 
     def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
         """Yield the rows that `query`, with ``?`` for each parameter, finds; raises `StoreError` if it cannot be read."""
+        raise NotImplementedError
+
+    def rows(self, table: str) -> Iterator[Row]:
+        """Yield the rows of one of `TABLES` as they are stored."""
+        return self._rows(TABLES[table])
+
+    def faults(self) -> list[str]:
+        """Return what the database engine itself finds wrong."""
         raise NotImplementedError
 
     def events(self) -> Iterator[Event]:

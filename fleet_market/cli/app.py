@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, services
+from fleet_market.cli import customers, demo, ledger, services
 from fleet_market.protocol.envelope import Envelope
 
 app = typer.Typer(
@@ -18,8 +18,10 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(customers.order, name="order")
+app.add_typer(ledger.ledger, name="ledger")
 app.command()(customers.robots)
 app.command()(customers.why)
+app.command()(ledger.replay)
 app.command()(services.broker)
 app.command()(services.oracle)
 app.command()(services.mosquitto)

@@ -26,9 +26,18 @@ DEFAULT_MQTT = "127.0.0.1:1883"
 
 def broker(
     fleet: Annotated[Path, typer.Option(help="Fleet file: terms, customers, places.")],
-    database: Annotated[Path, typer.Option(help="The market's database; made if it is not there.")],
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database", "--store", envvar="FLEET_MARKET_STORE",
+            help="The market's database, made if it is not there: a file (SQLite), or postgresql://user@host/name.",
+        ),
+    ],
     map_file: Annotated[Path | None, typer.Option("--map", help="Map; else the one that the fleet file names.")] = None,
     mqtt: MqttOption = DEFAULT_MQTT,
+    ledger_key: Annotated[
+        Path | None, typer.Option(help="Private Ed25519 key (PEM) that signs the journal's head of each day.")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Draws the ties.")] = "0",
     simulated: Annotated[bool, typer.Option(help="Take the time from a simulator's clock on MQTT.")] = False,
 ) -> None:
@@ -49,6 +58,7 @@ def broker(
         customers=loaded.customers,
         seed=seed,
         simulated=simulated,
+        ledger_key=ledger_key,
         traffic=floor.traffic(),
     )
 

@@ -25,7 +25,7 @@ from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.picture import Picture, draw
 from fleet_market.adapters.requests import Requester
-from fleet_market.adapters.sqlite_store import export_csv
+from fleet_market.adapters.exports import export_csv
 from fleet_market.body import Point
 from fleet_market.daemons.demo_report import summarise, versions
 from fleet_market.daemons.supervisor import Program, Supervisor

@@ -68,7 +68,7 @@ def replay(market: Market, events: Iterable[Event], *, each: Callable[[Event], N
             body = read_logged(event.body)
             outcome = market.handle(Command(event.source, body, event.now_ns, message, event.sid, event.lookups))
         except (FleetMarketError, ValueError) as error:
-            raise ReplayError(event.seq, f"this program cannot handle it: {error}") from error
+            raise ReplayError(event.seq, f"this program cannot handle it: {str(error).splitlines()[0]}") from error
         if outcome.digest() != event.effects:
             at.diverged.append(event.seq)
         for done in outcome.done:

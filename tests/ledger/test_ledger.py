@@ -238,7 +238,7 @@ def test_the_audit_finds_a_balance_that_was_changed(change, says):
 def test_the_audit_finds_the_row_that_overdraws_even_if_a_later_one_makes_it_good():
     ledger = funded()
     ledger._balances[ANN] = ledger._balances[ANN].plus(credit=10**6)
-    assert ledger.apply([transfer("too much", K.POST, ANN, BOB, 5000)], 3).ok
+    assert ledger.apply([transfer("too-much", K.POST, ANN, BOB, 5000)], 3).ok
     assert ledger.apply([transfer("back", K.POST, BOB, ANN, 5000)], 4).ok
     honest = refold(ACCOUNTS, ledger.journal)
     assert audit(honest, ledger.journal) == [f"journal row 3 overdraws {ANN}"]
