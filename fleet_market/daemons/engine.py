@@ -70,6 +70,11 @@ class Engine:
         self._forgot = False
         self._seq = self._sent = self.now_ns = self.epoch = 0
 
+    @property
+    def inputs(self) -> int:
+        """How many inputs the market has taken since its first start."""
+        return self._seq
+
     def recover(self) -> None:
         """Re-make the market from the stored inputs, and audit it.
 
