@@ -249,7 +249,7 @@ def prepare(db: Connection, path: Path, scripts: Sequence[Traversable] | None = 
             db.execute(f"PRAGMA {pragma}")
         (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if sound != "ok":
-            raise StoreError(f"{path}: the database is damaged ({sound}): restore the last backup")
+            raise StoreError(f"{path}: the database is damaged ({' '.join(sound.split())}): restore the last backup")
         version = _version(db, path)
         for number, script in pending_migrations(str(path), version, scripts or migrations("sqlite")):
             db.execute("BEGIN IMMEDIATE")

@@ -34,9 +34,10 @@ from fleet_market.testing.market_load import ENDOWMENT_UC, MarketLoad, Yard
 IN_FLIGHT = 200
 """Inputs that wait for the disk at most."""
 LIFE_S = 0.3
-"""A child lives up to this long after it has recovered."""
+"""A child lives up to this long from the instant that was drawn for it."""
 EARLY = 0.15
-"""Share of the children that are killed within `LIFE_S` of their start: while they recover, or soon after."""
+"""Share of the children that live `LIFE_S` at most from their start, and share of those that do from their recovery: the
+others do from their first acknowledgement."""
 PATIENCE_S = 60.0
 CHUNK = 1 << 16
 
@@ -111,8 +112,8 @@ def _one_life(address: str | Path, seed: int, name: str, rng: random.Random) -> 
         os.close(read)
         _live(address, seed, name, write)
     os.close(write)
-    recovered, said = rng.random() < EARLY, b""
-    deadline = time.monotonic() + (rng.uniform(0.0, LIFE_S) if recovered else PATIENCE_S)
+    awaited, said = rng.choices((b"", b"R ", b"A "), (EARLY, EARLY, 1.0 - 2 * EARLY))[0], b""
+    deadline = time.monotonic() + (PATIENCE_S if awaited else rng.uniform(0.0, LIFE_S))
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([read], [], [], left)[0]:
             continue
@@ -120,8 +121,8 @@ def _one_life(address: str | Path, seed: int, name: str, rng: random.Random) -> 
         if not chunk:
             break
         said += chunk
-        if not recovered and b"R " in said:
-            recovered, deadline = True, time.monotonic() + rng.uniform(0.0, LIFE_S)
+        if awaited and awaited in said:
+            awaited, deadline = b"", time.monotonic() + rng.uniform(0.0, LIFE_S)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     while chunk := os.read(read, CHUNK):
@@ -169,6 +170,7 @@ async def _give(engine: Engine, command: Command, room: asyncio.Semaphore, pipe:
 
     await engine.take(command, acknowledge)
     stored = engine.inputs > before  # an input that changes nothing is acknowledged at once and leaves no trace
+    await asyncio.sleep(0)
 
 
 def _take(said: Sequence[str], tally: Tally) -> None:
