@@ -99,7 +99,7 @@ class Books:
             self.fault(f"{name} does to {account} what no transfer may")
 
     def published(self):
-        """What the market must publish."""
+        """Return what the market must publish."""
         debits, credits_ = (sum(s[i] for s in self.sums.values()) for i in (0, 1))
         escrow = sum(s[1] - s[0] + s[3] for a, s in self.sums.items() if a.startswith("escrow:"))
         return {

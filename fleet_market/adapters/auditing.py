@@ -112,7 +112,9 @@ def _heads(reader: Reads, hashes: dict[int, str], report: Report, key_id: str | 
     report.signed_days = len(heads)
     report.faults += head_faults(heads, hashes.get, verify)
     if key_id is not None:
-        report.faults += [f"the head of day {h.day} is signed by another key, {h.key_id}" for h in heads if h.key_id != key_id]
+        report.faults += [
+            f"the head of day {h.day} is signed by another key, {h.key_id}" for h in heads if h.key_id != key_id
+        ]
     elif keys := sorted({head.key_id for head in heads}):
         report.notes.append(f"the heads are signed by {', '.join(keys)}: check that this is the market's key")
 
@@ -126,7 +128,8 @@ def _against_orders(reader: Reads, journal: tuple[Entry, ...], report: Report) -
         return
     if at.diverged:
         report.notes.append(
-            f"this program decides {len(at.diverged)} inputs otherwise than the one that took them, first event {at.diverged[0]}"
+            f"this program decides {len(at.diverged)} inputs otherwise than the one that took them; the first is event"
+            f" {at.diverged[0]}"
         )
     if tuple(market.ledger.journal) != journal:
         report.faults.append("the event log leads to another journal than the one that is stored")

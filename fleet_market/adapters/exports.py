@@ -82,14 +82,21 @@ def read_log(path: Path) -> Iterator[Event]:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             try:
-                row = json.loads(line)
-                if number > 1:
-                    yield _event(row)
-                elif (row.get("format"), row.get("version")) != (LOG_FORMAT, VERSION):
-                    raise ValueError(f"format {row.get('format')!r} {row.get('version')!r}")
+                event = _logged(json.loads(line), first=number == 1)
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 mend = "use a database, or a file of `fleet-market ledger export --log`"
                 raise InputError(str(path), f"line {number}", f"{error}"[:100], mend) from None
+            if event is not None:
+                yield event
+
+
+def _logged(row: dict[str, Any], *, first: bool) -> Event | None:
+    """Return the event of a line; the first line holds none."""
+    if not first:
+        return _event(row)
+    if (row.get("format"), row.get("version")) != (LOG_FORMAT, VERSION):
+        raise ValueError(f"format {row.get('format')!r} {row.get('version')!r}")
+    return None
 
 
 def _event(row: dict[str, Any]) -> Event:

@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
-from typing import Any, LiteralString, Self, cast
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from fleet_market.adapters.store_base import MOVE, TABLES, Group, Reads, Row, migrations, pending_migrations
+from fleet_market.adapters.store_base import (
+    MOVE,
+    TABLES,
+    Group,
+    Reads,
+    Row,
+    insist_on_present,
+    migrations,
+    pending_migrations,
+)
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ledger import Balance
 
@@ -59,11 +68,7 @@ class PostgresReader(Reads):
         try:
             with _told(name):
                 db.execute("SET default_transaction_read_only = on")
-                version, scripts = _version(db), migrations("postgres")
-                if version == 0:
-                    raise StoreError(f"{name}: holds no market: start one on it first")
-                if pending_migrations(name, version, scripts):
-                    raise StoreError(f"{name}: schema {version} is older than this program: start the market on it once")
+                insist_on_present(name, _version(db), migrations("postgres"))
                 db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         except BaseException:
             db.close()
@@ -93,9 +98,10 @@ class PostgresReader(Reads):
     def size_bytes(self) -> int:
         """Return what the tables and their indexes occupy."""
         with _told(self.name):
-            query = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c"
             row = self._db.execute(
-                _sql(f"{query} WHERE c.relkind = 'r' AND c.relnamespace = '{SCHEMA}'::regnamespace")  # noqa: S608 - a constant
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+                " WHERE relkind = 'r' AND relnamespace = to_regnamespace(%s)",
+                (SCHEMA,),
             ).fetchone()
         return int(row[0]) if row else 0
 
@@ -210,7 +216,9 @@ def _connect(address: str) -> tuple[Db, str]:
     try:
         parts = conninfo_to_dict(address)
     except psycopg.Error as error:
-        raise StoreError(f"the address of the database is wrong ({error}): use postgresql://user@host:port/database") from None
+        raise StoreError(
+            f"the address of the database is wrong ({error}): use postgresql://user@host:port/database"
+        ) from None
     name = f"PostgreSQL {parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
     settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "fleet-market"} | parts
     try:
@@ -241,7 +249,9 @@ def _take_lock(db: Db, name: str) -> None:
 
 
 def _insist_on_durability(db: Db, name: str) -> None:
-    settings = {key: row[0] for key in ("fsync", "synchronous_commit") if (row := db.execute(_sql(f"SHOW {key}")).fetchone())}
+    settings = {
+        key: row[0] for key in ("fsync", "synchronous_commit") if (row := db.execute(_sql(f"SHOW {key}")).fetchone())
+    }
     if settings.get("fsync") == "off":
         raise StoreError(f"{name}: the server runs with fsync = off and would lose paid money with its power: turn it on")
     if settings.get("synchronous_commit") == "off":
@@ -262,4 +272,4 @@ def _told(name: str) -> Iterator[None]:
 
 def _sql(text: str) -> LiteralString:
     """Say that `text` is made of constants: psycopg wants literals, and these come from files and tables of our own."""
-    return cast(LiteralString, text)
+    return text

@@ -36,7 +36,9 @@ class Ed25519Signer:
         except OSError as error:
             raise InputError(str(path), "key file", error.strerror, MAKE_ONE) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise InputError(str(path), "permissions", oct(stat.S_IMODE(mode)), "nobody else may read a private key: chmod 600")
+            raise InputError(
+                str(path), "permissions", oct(stat.S_IMODE(mode)), "nobody else may read a private key: chmod 600"
+            )
         try:
             key = serialization.load_pem_private_key(content, password=None)
         except (ValueError, TypeError) as error:

@@ -17,7 +17,16 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
-from fleet_market.adapters.store_base import MOVE, TABLES, Group, Reads, Row, migrations, pending_migrations
+from fleet_market.adapters.store_base import (
+    MOVE,
+    TABLES,
+    Group,
+    Reads,
+    Row,
+    insist_on_present,
+    migrations,
+    pending_migrations,
+)
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ledger import Balance
 
@@ -76,9 +85,7 @@ class SqliteReader(Reads):
         try:
             db.execute("PRAGMA query_only=ON")
             db.execute("BEGIN")
-            version, scripts = _version(db, path), migrations("sqlite")
-            if pending_migrations(str(path), version, scripts):
-                raise StoreError(f"{path}: schema {version} is older than this program: start the market on it once")
+            insist_on_present(str(path), _version(db, path), migrations("sqlite"))
         except (sqlite3.DatabaseError, StoreError) as error:
             db.close()
             raise _told(path, error) from None
@@ -185,18 +192,12 @@ class SqliteStore(SqliteReader):
             If the database cannot be written; nothing is stored.
         """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._write(Group.of(records))
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.IntegrityError):
-                raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
-            if isinstance(error, sqlite3.Error):
-                raise StoreError(f"{self.path}: {error}: free the disk or mend the folder, then restart") from error
-            raise
+            with self._transaction():
+                self._write(Group.of(records))
+        except sqlite3.IntegrityError as error:
+            raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}: free the disk or mend the folder, then restart") from error
 
     def load(self, source: Reads) -> None:
         """Fill this empty database with all that `source` holds, in one transaction.
@@ -207,16 +208,25 @@ class SqliteStore(SqliteReader):
             If it is not empty, or cannot be written; nothing is stored.
         """
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            if next(self._db.execute("SELECT EXISTS (SELECT 1 FROM event)"))[0]:
+            if self._db.execute("SELECT EXISTS (SELECT 1 FROM event)").fetchone() != (0,):
                 raise StoreError(f"{self.path}: holds a market: restore into a new database")
-            for table in TABLES:
-                self._db.executemany(_LOAD[table], source.rows(table))
+            with self._transaction():
+                for table in TABLES:
+                    self._db.executemany(_LOAD[table], source.rows(table))
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
             self._db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise _told(self.path, error) if isinstance(error, sqlite3.Error) else error from None
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            raise
 
     def _write(self, group: Group) -> None:
         db = self._db

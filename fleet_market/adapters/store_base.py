@@ -197,3 +197,11 @@ def pending_migrations(name: str, version: int, scripts: Sequence[Traversable]) 
     if version > len(scripts):
         raise StoreError(f"{name}: schema {version} is newer than this program ({len(scripts)}): update fleet-market")
     return [(number, script.read_text()) for number, script in enumerate(scripts[version:], start=version + 1)]
+
+
+def insist_on_present(name: str, version: int, scripts: Sequence[Traversable]) -> None:
+    """Let a reader in only where a writer has brought the schema up to date; raises `StoreError` otherwise."""
+    if version == 0:
+        raise StoreError(f"{name}: holds no market: start one on it first")
+    if pending_migrations(name, version, scripts):
+        raise StoreError(f"{name}: schema {version} is older than this program: start the market on it once")

@@ -58,5 +58,8 @@ def _need_psycopg(address: str) -> None:
         import psycopg  # noqa: F401, PLC0415 - only to see whether it is there
     except ImportError:
         raise InputError(
-            "command line", "--store", address.partition("@")[2] or address, "install it: pip install 'fleet-market[postgres]'"
+            "command line",
+            "--store",
+            address.partition("@")[2] or address,
+            "install it: pip install 'fleet-market[postgres]'",
         ) from None

@@ -58,7 +58,9 @@ def verify_chain(store: StoreOption, public_key: KeyOption = None, as_json: Json
 def export(
     store: StoreOption,
     target: Annotated[str, typer.Argument(metavar="FILE", help="*.csv: the journal alone; -: standard output.")],
-    log: Annotated[bool, typer.Option("--log", help="The event log, for `fleet-market replay`, instead of the books.")] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="The event log, for `fleet-market replay`, instead of the books.")
+    ] = False,
 ) -> None:
     """Write the books (or the event log) for an auditor, a JSON object a line; docs/audit/audit.py checks the books."""
     write = exports.write_log if log else exports.write_csv if target.endswith(".csv") else exports.write_books
@@ -85,7 +87,9 @@ def show(
     with open_reader(store) as reader:
         balances = reader.balances()
         if account_id not in balances:
-            known = sorted(a for a in balances if a.partition(":")[0] == account_id.partition(":")[0])[:5] or sorted(balances)
+            known = sorted(a for a in balances if a.partition(":")[0] == account_id.partition(":")[0])[:5] or sorted(
+                balances
+            )
             mend = f"no such account; there are {', '.join(known[:5]) or 'none'}"
             raise InputError("command line", "ACCOUNT", account_id, mend)
         mine = AccountId(account_id)
@@ -181,8 +185,12 @@ def _tell(report: Report, as_json: bool) -> None:
         counts = f"{report.transfers} transfers, {report.events} events, {report.signed_days} signed days"
         console.print(f"{counts}; journal {report.journal_hash[:16]}, log {report.log_hash[:16]}", highlight=False)
         if (m := report.metrics) is not None:
-            supply = f"issued {Credits(m.issued_uc)}, burned {Credits(m.burned_uc)}, circulating {Credits(m.circulating_uc)}"
-            console.print(f"{report.accounts} accounts; {supply}, in escrow {Credits(m.escrow_left_uc)} cr", highlight=False)
+            supply = (
+                f"issued {Credits(m.issued_uc)}, burned {Credits(m.burned_uc)}, circulating {Credits(m.circulating_uc)}"
+            )
+            console.print(
+                f"{report.accounts} accounts; {supply}, in escrow {Credits(m.escrow_left_uc)} cr", highlight=False
+            )
         for note in report.notes:
             console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
         for fault in report.faults:

@@ -29,7 +29,9 @@ def broker(
     database: Annotated[
         str,
         typer.Option(
-            "--database", "--store", envvar="FLEET_MARKET_STORE",
+            "--database",
+            "--store",
+            envvar="FLEET_MARKET_STORE",
             help="The market's database, made if it is not there: a file (SQLite), or postgresql://user@host/name.",
         ),
     ],

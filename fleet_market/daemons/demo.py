@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import yaml
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
+from fleet_market.adapters.exports import export_csv
 from fleet_market.adapters.fleet_files import load_fleet, load_orders, write_fleet
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.picture import Picture, draw
 from fleet_market.adapters.requests import Requester
-from fleet_market.adapters.exports import export_csv
 from fleet_market.body import Point
 from fleet_market.daemons.demo_report import summarise, versions
 from fleet_market.daemons.supervisor import Program, Supervisor

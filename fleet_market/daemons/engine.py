@@ -219,6 +219,11 @@ class Engine:
                     await transport.publish(topic, payload, retain=retain)
                 except BrokerError as error:
                     log.info("not sent, %s", error)
+            self._effects.task_done()
+
+    async def settled(self) -> None:
+        """Wait until all that was taken so far is stored and sent."""
+        await self._effects.join()
 
     async def resend(self, transport: Transport) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""

@@ -28,6 +28,7 @@ class AccountKind(StrEnum):
     """Where credits are burned: only ever credited."""
 
 
+_KINDS = {kind.value: kind for kind in AccountKind}
 RECEIVES_NOTHING = frozenset({AccountKind.WORLD})
 GIVES_NOTHING = frozenset({AccountKind.SINK})
 OUTSIDE = RECEIVES_NOTHING | GIVES_NOTHING
@@ -47,7 +48,8 @@ def kind_of(account_id: AccountId) -> AccountKind:
     ValueError
         If the id does not start with a known kind and a colon.
     """
-    return AccountKind(account_id.partition(":")[0])
+    prefix = account_id.partition(":")[0]
+    return _KINDS.get(prefix) or AccountKind(prefix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,9 @@ def audit(balances: Mapping[AccountId, Balance], journal: Iterable[Entry]) -> li
 
 
 def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry]) -> list[str]:
-    """Add `journal` to `balances`; return the first row after which supply and circulation differ or a sum is negative.
+    """Add `journal` to `balances`; return the first thing that goes wrong on the way, nothing if all is well.
+
+    That is a sum below zero, an overdraft, or a supply that differs from what circulates.
 
     Raises
     ------
@@ -93,17 +95,21 @@ def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry]) 
         If a row names an account that is not there.
     """
     issued = burned = circulating = 0
-    before = {}
+    before: dict[AccountId, Balance] = {}
+    first: list[str] = []
     for entry in fold(balances, journal, before):
+        faults = []
         for account_id, old in before.items():
             new, kind = balances[account_id], kind_of(account_id)
             issued += (new.debits_posted - old.debits_posted) * (kind is AccountKind.WORLD)
             burned += (new.credits_posted - old.credits_posted) * (kind is AccountKind.SINK)
             circulating += (new.posted_uc - old.posted_uc) * (kind not in OUTSIDE)
             if min(new.debits_posted, new.credits_posted, new.debits_pending, new.credits_pending) < 0:
-                return [f"journal row {entry.seq} leaves a negative sum in {account_id}"]
+                faults.append(f"journal row {entry.seq} leaves a negative sum in {account_id}")
             if kind is not AccountKind.WORLD and new.available_uc < 0:
-                return [f"journal row {entry.seq} overdraws {account_id}"]
+                faults.append(f"journal row {entry.seq} overdraws {account_id}")
         if issued - burned != circulating:
-            return [f"after journal row {entry.seq} {issued - burned} uc are issued and not burned, {circulating} circulate"]
-    return []
+            supply = f"{issued - burned} uc are issued and not burned, {circulating} circulate"
+            faults.append(f"after journal row {entry.seq} {supply}")
+        first = first or faults[:1]
+    return first

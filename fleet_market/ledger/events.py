@@ -68,9 +68,9 @@ class Event:
         """
         seq, now_ns, source, message_id, sid, body, lookups, topic, payload, effects, digest = row
         if not (isinstance(seq, int) and isinstance(now_ns, int) and isinstance(sid, int)):
-            raise ValueError(f"seq, now_ns and sid must be integers, were {seq!r}, {now_ns!r}, {sid!r}")
+            raise ValueError(f"seq, now_ns and sid must be integers, were {seq!r}, {now_ns!r}, {sid!r}")  # noqa: TRY004 - damage, not a wrong call
         if not (isinstance(body, bytes) and isinstance(lookups, bytes)):
-            raise ValueError(f"body and lookups of event {seq} must be bytes")
+            raise ValueError(f"body and lookups of event {seq} must be bytes")  # noqa: TRY004 - damage, not a wrong call
         reply = (str(topic), payload) if isinstance(payload, bytes) else None
         message = None if message_id is None else str(message_id)
         return cls(seq, now_ns, str(source), message, sid, body, lookups, reply, str(effects), str(digest))

@@ -111,7 +111,9 @@ def head_faults(heads: Iterable[Head], hashes: Callable[[int], str | None], veri
     faults = []
     for head in heads:
         if hashes(head.seq) != head.hash:
-            faults.append(f"the head of day {head.day} says row {head.seq} is {head.hash[:12]}..., the journal says otherwise")
+            faults.append(
+                f"the head of day {head.day} says row {head.seq} is {head.hash[:12]}..., the journal says otherwise"
+            )
         if verify is not None and not verify(head.key_id, head.signature, head.signed_part()):
             faults.append(f"the head of day {head.day} carries no valid signature")
     return faults

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet_market.ids import AccountId, TransferId
 from fleet_market.ledger.transfers import Transfer, TransferKind
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 GENESIS = "0" * 64
 """What the first row follows."""
 
@@ -41,7 +42,7 @@ class Entry:
         """
         seq, stamp, id_, kind, debit, credit, amount, pending, reference, expires, digest = row
         if not (isinstance(seq, int) and isinstance(stamp, int) and isinstance(amount, int)):
-            raise ValueError(f"seq, timestamp_ns and amount_uc must be integers, were {seq!r}, {stamp!r}, {amount!r}")
+            raise ValueError(f"seq, timestamp_ns and amount_uc must be integers, were {seq!r}, {stamp!r}, {amount!r}")  # noqa: TRY004 - damage, not a wrong call
         if not (expires is None or isinstance(expires, int)):
             raise ValueError(f"expires_ns must be an integer or nothing, was {expires!r}")
         transfer = Transfer(
@@ -51,9 +52,9 @@ class Entry:
         return cls(seq, stamp, transfer, str(digest))
 
 
-def canonical(values: list[str | int | None]) -> str:
+def canonical(values: Sequence[object]) -> str:
     """Return what is hashed of a row: a JSON array without spaces, in ASCII."""
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=True)
+    return _ENCODE(values)
 
 
 def chain(previous_hash: str, seq: int, timestamp_ns: int, transfer: Transfer) -> Entry:

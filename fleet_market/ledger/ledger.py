@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -160,16 +160,14 @@ class Ledger:
             return TransferResult.DEBIT_NOT_ALLOWED
         if kind_of(t.credit) in RECEIVES_NOTHING:
             return TransferResult.CREDIT_NOT_ALLOWED
-        if t.resolves:
-            return self._judge_resolution(t, now_ns)
+        return self._judge_resolution(t, now_ns) if t.resolves else self._judge_sums(t)
+
+    def _judge_sums(self, t: Transfer) -> TransferResult:
         debit, credit = self._balances[t.debit], self._balances[t.credit]
         if kind_of(t.debit) is not AccountKind.WORLD and t.amount_uc > debit.available_uc:
             return TransferResult.EXCEEDS_BALANCE
-        if max(debit.debits_posted + debit.debits_pending, credit.credits_posted + credit.credits_pending) > (
-            MAX_SUM_UC - t.amount_uc
-        ):
-            return TransferResult.OVERFLOWS
-        return TransferResult.CREATED
+        largest = max(debit.debits_posted + debit.debits_pending, credit.credits_posted + credit.credits_pending)
+        return TransferResult.OVERFLOWS if largest > MAX_SUM_UC - t.amount_uc else TransferResult.CREATED
 
     def _judge_resolution(self, t: Transfer, now_ns: int) -> TransferResult:
         hold = self._transfers.get(t.pending) if t.pending is not None else None

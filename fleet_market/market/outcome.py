@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 
 from fleet_market.ids import AccountId, MessageId
 from fleet_market.ledger import Balance, Entry
+from fleet_market.ledger.journal import canonical
 from fleet_market.protocol.messages import AnyBody
 
 
@@ -48,4 +48,4 @@ class Outcome:
             [entry.hash for entry in self.entries],
             self.done,
         ]
-        return hashlib.sha256(json.dumps(decided, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(canonical(decided).encode()).hexdigest()

@@ -55,10 +55,10 @@ class Books:
 
     def record(self, transfers: Sequence[Transfer], reply: tuple[str, bytes] | None = None, **more: Any) -> StoreRecord:
         """Return the record of an input that leads to these linked transfers, made or refused."""
-        opened = tuple(a for a in self._accounts if self.ledger.open_account(a))
+        opened = () if self.seq else tuple(a for a in self._accounts if self.ledger.open_account(a))
         self.seq += 1
         applied = self.applied = self.ledger.apply(transfers, self.seq)
         event = Event(self.seq, self.seq, "ann", f"m{self.seq}", 0, b"{}", reply=reply)
         self.hash = event.after(self.hash)
-        record = StoreRecord(replace(event, hash=self.hash), opened, applied.entries, applied.balances)
-        return replace(record, **more)
+        fields = {"accounts": opened, "entries": applied.entries, "balances": applied.balances} | more
+        return StoreRecord(replace(event, hash=self.hash), **fields)

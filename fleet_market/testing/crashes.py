@@ -72,7 +72,19 @@ class Tally:
         return not (self.lost or self.phantoms or self.awarded_twice or self.minted_uc or self.faults)
 
 
-class _Wire:
+class Silence:
+    """A transport on which nobody listens and nobody speaks."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Send nothing."""
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Yield nothing."""
+        return
+        yield
+
+
+class _Wire(Silence):
     """Where the child's messages go: tells the parent of those that must arrive."""
 
     def __init__(self, pipe: int) -> None:
@@ -82,11 +94,6 @@ class _Wire:
         """Tell the parent the id of an award."""
         if topic.endswith("/award"):
             _tell(self._pipe, f"P {payload.partition(b'award:')[2][:20].decode()}")
-
-    async def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield nothing: the inputs come from the load."""
-        return
-        yield
 
 
 def run_kills(address: str | Path, kills: int, seed: int, tally: Tally) -> None:

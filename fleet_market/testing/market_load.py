@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Literal
 
 from fleet_market.contracts import Contract, MarketTerms
 from fleet_market.errors import PlaceError
-from fleet_market.ids import CustomerId, MessageId, OrderId, RobotId, ZoneId
+from fleet_market.ids import CustomerId, MessageId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.market import Command, Market, OpenMarket
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
@@ -87,13 +88,19 @@ class MarketLoad:
         opened = OpenMarket(zone=ZoneId("main"), epoch=epoch, seed="0", terms=self.terms, customers=owners)
         commands = [Command(SELF, opened, self.now_ns)]
         for i in range(self.robots):
-            spec = Announce(zone=ZoneId("main"), owner=f"o{i % 3}", robot_type="t", max_payload_kg=9.0, max_speed_mps=1.0,
-                            battery_wh=480.0)  # fmt: skip
+            spec = Announce(
+                zone=ZoneId("main"),
+                owner=OwnerId(f"o{i % 3}"),
+                robot_type="t",
+                max_payload_kg=9.0,
+                max_speed_mps=1.0,
+                battery_wh=480.0,
+            )
             commands += [self._from(f"r{i}", spec), self._from(f"r{i}", Presence(status="online", zone=ZoneId("main")))]
         return commands
 
     def round(self) -> Iterator[Command]:
-        """Yield the inputs of the next quarter of a second; each is to be given to the market before the next is asked for."""
+        """Yield the inputs of the next quarter of a second, each to be given to the market before the next is asked for."""
         rng = random.Random(f"{self.seed}:{self.name}:{self._count}")  # noqa: S311 - seeded chance, no secret
         state = self.market.state
         yield from self._orders(rng)
@@ -125,7 +132,9 @@ class MarketLoad:
 
     def _line(self, rng: random.Random, lot: int) -> AskLine:
         ask = rng.randint(1, 12) * CREDIT_UC
-        return AskLine(lot=lot, ask_uc=ask, energy_uc=ask, wear_uc=0, time_uc=0, energy_j=100.0, finish_ns=self.now_ns + 10**10)
+        return AskLine(
+            lot=lot, ask_uc=ask, energy_uc=ask, wear_uc=0, time_uc=0, energy_j=100.0, finish_ns=self.now_ns + 10**10
+        )
 
     def _work(self, rng: random.Random, contract: Contract) -> Iterable[Command]:
         order = self.market.state.orders[contract.order]
@@ -139,12 +148,11 @@ class MarketLoad:
             pose = WirePose(x=order.pickup.x, y=order.pickup.y)
             yield self._from(contract.robot, Abort(contract=contract.id, reason="broken", aboard=False, pose=pose))
         else:
-            goals = (("pickup", order.pickup), ("dropoff", order.dropoff))
-            steps = tuple(
-                StepEvidence(kind=kind, pose=WirePose(x=goal.x + goal.keep_off_m, y=goal.y), at_ns=self.now_ns)
-                for kind, goal in goals
-            )
+            steps = (self._step("pickup", order.pickup), self._step("dropoff", order.dropoff))
             yield self._from(contract.robot, Complete(contract=contract.id, steps=steps, energy_j=90.0))
+
+    def _step(self, kind: Literal["pickup", "dropoff"], goal: Place) -> StepEvidence:
+        return StepEvidence(kind=kind, pose=WirePose(x=goal.x + goal.keep_off_m, y=goal.y), at_ns=self.now_ns)
 
     def _from(self, source: str, body: Body) -> Command:
         self._count += 1

@@ -103,7 +103,9 @@ class Cluster:
                 stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **_other_user(),
             )  # fmt: skip
         deadline = time.monotonic() + START_S
-        while self._call("pg_isready", "-q", "-h", "127.0.0.1", "-p", self.port, "-U", "market", "-d", "postgres").returncode:
+        while self._call(
+            "pg_isready", "-q", "-h", "127.0.0.1", "-p", self.port, "-U", "market", "-d", "postgres"
+        ).returncode:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 tail = (self.folder / "log").read_text(errors="replace")[-400:]
                 raise StoreError(f"PostgreSQL did not start: {tail}")

@@ -50,7 +50,7 @@ def run_trial(seed: int, *, synchronous: str = "FULL") -> Trial:
         store = None
         try:
             store = open_on(disk, synchronous=synchronous)
-            if rng.random() < 0.2:  # noqa: PLR2004 - some cuts come right after an acknowledgement
+            if rng.random() < 0.2:
                 store.commit(_group(rng, books, written))
                 acknowledged = len(written)
                 disk.cut()
@@ -106,7 +106,7 @@ def _group(rng: random.Random, books: Books, written: list[Event]) -> list[Store
             Transfer(TransferId(name), TransferKind.HOLD, ANN, BOB, rng.randint(1, 9)),
             Transfer(TransferId(name), TransferKind.CAPTURE, ANN, BOB, rng.randint(1, 9), TransferId(f"t{books.seq}")),
         ]
-        row = (OutboxRow(name, "to", bytes(rng.randint(0, 900))),) if rng.random() < 0.5 else ()  # noqa: PLR2004 - a coin
+        row = (OutboxRow(name, "to", bytes(rng.randint(0, 900))),) if rng.random() < 0.5 else ()
         done = (f"t{books.seq - 3}",)
         record = books.record([rng.choice(wishes)], outbox=row, done=done)
         records.append(record)

@@ -73,7 +73,7 @@ class Disk:
     def start_again(self) -> None:
         """Give power back: of what was not synced, each sector is there or not."""
         for name, file in list(self.files.items()):
-            if not file.exists_for_certain and self._rng.random() < 0.5:  # noqa: PLR2004 - a coin
+            if not file.exists_for_certain and self._rng.random() < 0.5:
                 del self.files[name]
                 continue
             self._settle(file)
@@ -105,7 +105,7 @@ class Disk:
         size = self._rng.choice([len(file.synced), *file.sizes])
         image = bytearray(file.synced)
         for number, versions in sorted(file.versions.items()):
-            if self._rng.random() < 0.5:  # noqa: PLR2004 - a coin
+            if self._rng.random() < 0.5:
                 start = number * SECTOR_BYTES
                 if len(image) < start + SECTOR_BYTES:
                     image.extend(bytes(start + SECTOR_BYTES - len(image)))
@@ -119,7 +119,7 @@ class Disk:
         file.exists_for_certain = True
 
 
-class _OpenFile(apsw.VFSFile):  # type: ignore[misc]
+class _OpenFile(apsw.VFSFile):
     """One open file; the methods are those of sqlite3_io_methods."""
 
     def __init__(self, disk: Disk, file: _File) -> None:
@@ -173,7 +173,7 @@ class _OpenFile(apsw.VFSFile):  # type: ignore[misc]
         """Nothing is kept open."""
 
 
-class _Vfs(apsw.VFS):  # type: ignore[misc]
+class _Vfs(apsw.VFS):
     """The disk as a file system of SQLite."""
 
     def __init__(self, disk: Disk) -> None:
@@ -200,8 +200,9 @@ class _Vfs(apsw.VFS):  # type: ignore[misc]
     def xFullPathname(self, name: str) -> str:  # noqa: N802
         return name
 
-    def excepthook(self, kind: object, value: object, trace: object) -> None:
+    def excepthook(self, kind: object, value: object, trace: object) -> bool:  # noqa: ARG002
         """Keep quiet about the power cuts that SQLite has no use for."""
+        return True
 
 
 class PowerlessConnection:
@@ -229,7 +230,9 @@ class PowerlessConnection:
     def execute(self, sql: str, parameters: Any = ()) -> Any:
         """Run one statement; raises `sqlite3.Error` or `PowerCutError`."""
         with _translated():
-            cursor = self._db.execute(sql.replace("synchronous=FULL", f"synchronous={self._synchronous}"), tuple(parameters))
+            cursor = self._db.execute(
+                sql.replace("synchronous=FULL", f"synchronous={self._synchronous}"), tuple(parameters)
+            )
             return _Rows(list(cursor))
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> None:

@@ -71,9 +71,7 @@ def test_a_server_that_is_killed_stops_the_market_and_loses_nothing(postgres_clu
             done += 10
         postgres_cluster.kill()
         with pytest.raises(StoreError, match="mend the database, then restart"):
-            for _ in range(100):
-                store.commit([books.gift()])
-                done += 1
+            store.commit([books.gift()])
     postgres_cluster.start()
     with open_store(postgres_address) as store:
         found = store.recover()

@@ -82,7 +82,7 @@ def test_a_damaged_page_is_found_at_the_start_and_by_the_audit(path):
     middle = len(content) // 8192 * 4096
     content[middle : middle + 4096] = random.Random(1).randbytes(4096)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="is damaged .*: restore the last backup"):
+    with pytest.raises(StoreError, match=r"is damaged .*: restore the last backup"):
         SqliteStore.open(path)
     with SqliteReader.open(path) as reader:
         assert reader.faults()

@@ -215,7 +215,7 @@ def test_a_reader_sees_one_state_while_the_market_writes_on(address):
 def test_a_reader_cannot_write(address):
     with open_store(address) as store:
         store.commit([Books().gift()])
-    with open_reader(address) as reader, pytest.raises(Exception, match="read-?only"):
+    with open_reader(address) as reader, pytest.raises(Exception, match=r"read-?only"):
         reader._db.execute("DELETE FROM outbox")
 
 
@@ -345,10 +345,8 @@ def test_a_backup_of_one_kind_goes_into_the_other(address, tmp_path, monkeypatch
         store.commit([books.gift(5), books.gift(6)])
         before = store.recover()
     archive.back_up(address, tmp_path / "backup")
-    if address.startswith("postgresql"):
-        target = str(tmp_path / "other.db")
-    else:
-        target = request.getfixturevalue("postgres_address")
+    there = address.startswith("postgresql")
+    target = str(tmp_path / "other.db") if there else request.getfixturevalue("postgres_address")
     archive.restore(tmp_path / "backup", target)
     with open_reader(target) as reader:
         assert reader.recover() == before

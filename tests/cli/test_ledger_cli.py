@@ -77,7 +77,9 @@ def test_export_replay_and_backup_work_while_a_market_runs(market, tmp_path):
         run("ledger", "backup", tmp_path / "backup.db", "--store", market)
         standard = run("ledger", "export", "-", "--store", market)
     assert standard == (tmp_path / "books.jsonl").read_text()
-    answers = [json.loads(run("replay", source, "--json")) for source in (market, tmp_path / "log.jsonl", tmp_path / "backup.db")]
+    answers = [
+        json.loads(run("replay", source, "--json")) for source in (market, tmp_path / "log.jsonl", tmp_path / "backup.db")
+    ]
     assert answers[0]["identical"]
     assert answers[0] == answers[1] == answers[2]
     run("ledger", "restore", tmp_path / "backup.db", "--store", tmp_path / "again.db")

@@ -37,4 +37,6 @@ real_move = ledger_module.move
 def test_a_planted_bug_is_found(monkeypatch):
     monkeypatch.setattr(ledger_module, "move", forget_what_is_left)
     with pytest.raises(Exception, match=r"ledger|journal|AssertionError|assert"):
-        run_state_machine_as_test(histories(LosingDisk), settings=settings(max_examples=300, stateful_step_count=30, **QUIET))
+        run_state_machine_as_test(
+            histories(LosingDisk), settings=settings(max_examples=300, stateful_step_count=30, **QUIET)
+        )

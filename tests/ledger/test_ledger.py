@@ -213,7 +213,11 @@ def test_a_restored_ledger_goes_on_where_the_first_one_stopped():
     first = eventful()
     again = Ledger.restored(first.balances(), first.journal)
     assert again.balances() == first.balances()
-    wishes = [capture(20), transfer("fund", amount=1000), transfer("x", K.VOID, ANN, ESCROW, 0, pending=TransferId("voided"))]
+    wishes = [
+        capture(20),
+        transfer("fund", amount=1000),
+        transfer("x", K.VOID, ANN, ESCROW, 0, pending=TransferId("voided")),
+    ]
     for wish in wishes:
         assert again.apply([wish], 40) == first.apply([wish], 40)
     assert again.journal == first.journal
