@@ -7,6 +7,7 @@ statements over arrays, sent in one pipeline.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
@@ -26,7 +27,7 @@ from fleet_market.adapters.store_base import (
     pending_migrations,
 )
 from fleet_market.errors import LedgerMismatchError, StoreError
-from fleet_market.ledger import Balance
+from fleet_market.ledger import Balance, Event
 
 SCHEMA = "fleet_market"
 OLDEST_SERVER = 130000
@@ -109,6 +110,11 @@ class PostgresReader(Reads):
 class PostgresStore(PostgresReader):
     """The market's only writer; use as a context manager. Implements `fleet_market.ports.LedgerStore`."""
 
+    def __init__(self, connection: Db, name: str) -> None:
+        super().__init__(connection, name)
+        self._busy = threading.Lock()
+        """One session has one transaction: a question waits until the writer's commit is over."""
+
     @classmethod
     def open(cls, address: str) -> Self:
         """Open the database and bring its schema up to date.
@@ -147,10 +153,15 @@ class PostgresStore(PostgresReader):
         """
         group = Group.of(records)
         try:
-            with _told(self.name), self._db.transaction(), self._db.pipeline():
+            with self._busy, _told(self.name), self._db.transaction(), self._db.pipeline():
                 self._write(group)
         except psycopg.IntegrityError as error:
             raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
+
+    def find_event(self, source: str, message_id: str) -> Event | None:
+        """Return the input that `source` sent under `message_id`, None if there is none."""
+        with self._busy:
+            return super().find_event(source, message_id)
 
     def load(self, source: Reads) -> None:
         """Fill this empty database with all that `source` holds, in one transaction.

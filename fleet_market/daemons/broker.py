@@ -18,7 +18,7 @@ from fleet_market.commons import TrafficControl
 from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine
-from fleet_market.errors import ProtocolError
+from fleet_market.errors import ProtocolError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
 from fleet_market.market import Command, Market, OpenMarket, PlaceBook, Send
 from fleet_market.market.commands import SELF
@@ -50,12 +50,15 @@ from fleet_market.protocol.messages import (
     StatusRequest,
     WhyRequest,
 )
+from fleet_market.units import seconds
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 """Period of the wall clock's ticks; a simulator sends its own."""
 COMPLAINT_PERIOD_S = 60.0
+MAX_CLOCK_BEHIND_S = 60.0
+"""The clock may be this far behind the last stored input when the market starts; more would let the market stand still."""
 SESSION_EXPIRY_S = 3600
 INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "ask"): Ask,
@@ -116,7 +119,7 @@ class Broker:
         Raises
         ------
         StoreError, LedgerMismatchError
-            If the database cannot be used or does not agree with the market.
+            If the database cannot be used or does not agree with the market, or the clock is far behind it.
         InputError
             If the key of the ledger cannot be used.
         """
@@ -126,6 +129,7 @@ class Broker:
             async with StoreWriter(store) as writer:
                 self.engine = Engine(Market(self.config.places), store, writer, signer)
                 self.engine.recover()
+                self._check_clock()
                 self.engine.epoch += 1
                 async with MqttTransport(self._mqtt(), self._subscriptions()) as transport, asyncio.TaskGroup() as tasks:
                     await transport.connected.wait()
@@ -164,6 +168,14 @@ class Broker:
             zone=config.zone, epoch=self.engine.epoch, seed=config.seed, terms=config.terms, customers=config.customers
         )
         return Command(SELF, body, self._now_ns())
+
+    def _check_clock(self) -> None:
+        behind_s = seconds(self.engine.now_ns - self._clock.now_ns())
+        if not self.config.simulated and behind_s > MAX_CLOCK_BEHIND_S:
+            raise StoreError(
+                f"{self.config.database}: the clock of this machine is {behind_s:.0f} s behind the market's last input: "
+                "set the clock"
+            )
 
     def _now_ns(self) -> int:
         return max(self._clock.now_ns(), self.engine.now_ns)

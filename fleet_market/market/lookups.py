@@ -40,7 +40,7 @@ class LoggedPlaces:
         """
         self._answers = []
         try:
-            self._logged = None if logged is None else json.loads(logged or b"[]")
+            self._logged = json.loads(logged) if logged else None if logged is None else []
         except ValueError as error:
             raise LedgerMismatchError(f"the log's answers of the map cannot be read: {error}") from None
 

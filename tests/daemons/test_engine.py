@@ -8,6 +8,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import open_reader, open_store
 from fleet_market.daemons import engine as engine_module
+from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.engine import Engine
 from fleet_market.errors import InputError, LedgerMismatchError, PlaceError, StoreError
 from fleet_market.ledger.heads import NS_PER_DAY
@@ -236,6 +238,28 @@ async def test_each_day_gets_a_signed_head_also_when_the_key_comes_later(tmp_pat
     with open_reader(tmp_path / "m.db") as reader:
         assert [head.day for head in reader.heads()] == [0, 1]
         assert audit_store(reader, key_id=signer.key_id).faults == []
+
+
+@pytest.mark.parametrize(("ahead_s", "refused"), [(3600, True), (30, False)])
+async def test_a_clock_far_behind_the_stored_market_is_a_safe_stop(tmp_path, ahead_s, refused):
+    async with running(tmp_path / "m.db") as (engine, _):
+        engine.now_ns = time.time_ns() + ahead_s * 10**9
+        await trade(engine, rounds=1)
+    daemon = Broker(BrokerConfig("127.0.0.1", 1, tmp_path / "m.db", Yard()))
+    daemon.engine = Engine(Market(Yard()), *no_writer(tmp_path / "m.db"))
+    with daemon.engine._store:
+        daemon.engine.recover()
+        if refused:
+            with pytest.raises(StoreError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
+                daemon._check_clock()
+        else:
+            daemon._check_clock()
+            assert daemon._now_ns() == daemon.engine.now_ns, "market time stands still until the clock has caught up"
+
+
+def no_writer(path):
+    store = open_store(path)
+    return store, StoreWriter(store)
 
 
 # --- the auditor's script, which imports nothing of ours ---
