@@ -72,9 +72,15 @@ def _rows(what: str, tally: Tally) -> Iterable[Row]:
     )
     note = f"median {median(tally.recovery_s):.2f} s; replay of up to {max(tally.events)} inputs, audit included"
     yield Row(f"{what}: recovery, worst", max(tally.recovery_s), "s", RECOVERY_GOAL_S, note=note)
-    each = [1e6 * took / count for took, count in zip(tally.recovery_s, tally.events, strict=True) if count > 500]
+    late = sum(took > RECOVERY_GOAL_S for took in tally.recovery_s)
+    note = f"wall time passes the goal in {late} of {len(tally.recovery_s)} starts; other work on the machine counts there"
+    yield Row(f"{what}: recovery, worst CPU time", max(tally.recovery_cpu_s), "s", note=note)
+    each = [1e6 * took / count for took, count in zip(tally.recovery_cpu_s, tally.events, strict=True) if count > 500]
     yield Row(
-        f"{what}: recovery per input replayed, median", median(each) if each else None, "us", note="starts on more than 500"
+        f"{what}: recovery per input replayed, median CPU time",
+        median(each) if each else None,
+        "us",
+        note="starts on more than 500",
     )
 
 
