@@ -18,6 +18,8 @@ from fleet_market.protocol.registry import Role
 
 log = logging.getLogger(__name__)
 
+KEYS_VARIABLE = "FLEET_MARKET_KEYS"
+"""Environment variable that names the folder of keys."""
 COMPLAINT_PERIOD_S = 60.0
 MAX_COMPLAINED = 20_000
 FROM_MARKET = Limits(rate_per_s=math.inf, burst=math.inf, refused_costs=0.0, max_bytes=MAX_OUTBOUND_BYTES)
@@ -74,6 +76,13 @@ class Guard:
         """Return whom a robot may name as its owner, None if any."""
         return None
 
+    def remembered(self) -> bytes:
+        """Return what has been let in, for `restore`; empty if nothing needs to be remembered."""
+        return b""
+
+    def restore(self, path: Path) -> None:
+        """Read what `remembered` returned in an earlier process."""
+
     def fine(self, topic: str) -> None:
         """Charge a sender for a message that was let in and turned out to be refused."""
         self.gate.fine(topic, time.monotonic())
@@ -105,7 +114,7 @@ def guard_for(keys: Path | None, role: Role, name: str, host: str, limits: Limit
     return KeyGuard(keys, role, name, limits)
 
 
-def only_loopback(host: str) -> None:
+def only_loopback(host: str, option: str = "--mqtt") -> None:
     """Refuse a host that is another machine: unsigned and unencrypted is for this machine alone.
 
     Raises
@@ -119,4 +128,4 @@ def only_loopback(host: str) -> None:
         local = False
     if not local:
         mend = "without keys only a broker on the loopback interface is used: give --keys DIR or set FLEET_MARKET_KEYS"
-        raise InputError("command line", "--mqtt", host, mend)
+        raise InputError("command line", option, host, mend)

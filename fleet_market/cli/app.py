@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, services
+from fleet_market.cli import customers, demo, keys, services
 from fleet_market.protocol.envelope import Envelope
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(customers.order, name="order")
+app.add_typer(keys.keys, name="keys")
 app.command()(customers.robots)
 app.command()(customers.why)
 app.command()(services.broker)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
-from fleet_market.cli.services import DEFAULT_MQTT, MqttOption
+from fleet_market.cli.services import DEFAULT_MQTT, KeysOption, MqttOption
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
@@ -55,6 +56,7 @@ def post(
     release: Annotated[float, typer.Option(help="Seconds from now until it is on sale.", min=0)] = 0.0,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,7 +70,7 @@ def post(
         deadline_s=deadline,
         max_price_uc=_credits(max_price, "--max-price"),
     )
-    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("order", body, OrderReply))
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("order", body, OrderReply))
     _show_reply(reply, as_json)
 
 
@@ -77,12 +79,13 @@ def cancel(
     order_id: Annotated[str, typer.Argument(metavar="ID")],
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Take an order back; possible until a robot takes the parcel."""
     body = CancelOrder(order=_id(OrderId, order_id, "ID"))
-    _show_reply(_ask(mqtt, customer, timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
+    _show_reply(_ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
 
 
 @order.command()
@@ -93,12 +96,13 @@ def quote(
     deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 20.0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the robots what an order would cost now; nothing is bought."""
     body = QuoteRequest(pickup=pickup[:64], dropoff=dropoff[:64], payload_kg=payload, deadline_s=deadline)
-    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("quote", body, QuoteReply))
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("quote", body, QuoteReply))
     if as_json:
         _print_json(reply)
     elif reply.best_ask_uc is not None:
@@ -119,6 +123,7 @@ def watch(
     ] = None,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show orders as they change."""
@@ -146,15 +151,23 @@ def watch(
                     return view.state
         return None
 
-    state = _ask(mqtt, customer, 10.0, follow)
+    state = _ask(Access(mqtt, keys, customer), 10.0, follow)
     if state is None:
         raise InputError("command line", "ID", order_id, "no such order: use the id of one that was posted")
     raise typer.Exit(0 if state is OrderState.SETTLED else EXIT_NO_SUCCESS)
 
 
-def robots(mqtt: MqttOption = DEFAULT_MQTT, timeout: TimeoutOption = 10.0, as_json: JsonOption = False) -> None:
+def robots(
+    mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
+    customer: AsOption = "demo",
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
     """List the robots that the market knows."""
-    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply))
+    reply = _ask(
+        Access(mqtt, keys, customer), timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply)
+    )
     if as_json:
         _print_json(reply)
         return
@@ -168,12 +181,14 @@ def robots(mqtt: MqttOption = DEFAULT_MQTT, timeout: TimeoutOption = 10.0, as_js
 def why(
     order_id: Annotated[str, typer.Argument(metavar="ORDER")],
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
+    customer: AsOption = "demo",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Tell who asked what for an order, and why it went where it went or why nobody took it."""
     body = WhyRequest(order=_id(OrderId, order_id, "ORDER"))
-    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("why", body, WhyReply))
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("why", body, WhyReply))
     if as_json:
         _print_json(reply)
     elif reply.view is None:
@@ -191,12 +206,20 @@ def why(
     raise typer.Exit(0 if reply.found else EXIT_REFUSED)
 
 
-def _ask(mqtt: str, customer: str, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
-    host, port = parse_endpoint(mqtt)
-    name = _id(CustomerId, customer, "--as")
+class Access(NamedTuple):
+    """Where a customer finds the market, and as whom."""
+
+    mqtt: str
+    keys: Path | None
+    customer: str
+
+
+def _ask(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
+    host, port = parse_endpoint(access.mqtt)
+    name = _id(CustomerId, access.customer, "--as")
 
     async def run() -> Answer:
-        async with Requester(host, port, name, timeout_s=timeout_s) as requester:
+        async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys) as requester:
             return await action(requester)
 
     return asyncio.run(run())

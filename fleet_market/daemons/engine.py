@@ -82,6 +82,10 @@ class Engine:
         self._replies.update(found.replies)
         self._outbox = {row.id: (row.topic, row.payload) for row in found.outbox}
 
+    def waiting(self) -> int:
+        """Return how many inputs wait for the disk or to be answered."""
+        return self._effects.qsize()
+
     async def take(self, command: Command, ack: Ack = lambda: None) -> None:
         """Take one input; returns when it is decided and queued for the disk, not when it is stored.
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
+from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.auction import LotOffer, SealedAsk
 from fleet_market.errors import BrokerError, ProtocolError
@@ -14,6 +16,7 @@ from fleet_market.oracle import fair_bands
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import Band, Cleared, LotRecord
+from fleet_market.protocol.registry import Role
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ class OracleConfig:
     host: str
     port: int
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+    keys: Path | None = None
 
 
 def bands_of(call: CallId, records: list[LotRecord]) -> list[Band]:
@@ -63,7 +67,8 @@ async def run_oracle(config: OracleConfig) -> None:
     """Serve until cancelled."""
     mqtt = MqttConfig(config.host, config.port, NAME)
     pages: defaultdict[CallId, dict[int, Cleared]] = defaultdict(dict)
-    async with MqttTransport(mqtt, [(topics.view(config.zone, "cleared"), 1)]) as transport:
+    guard = guard_for(config.keys, Role.ORACLE, NAME, config.host)
+    async with MqttTransport(mqtt, [(topics.view(config.zone, "cleared"), 1)], guard=guard) as transport:
         await transport.connected.wait()
         log.info("READY")
         async for delivery in transport.deliveries():

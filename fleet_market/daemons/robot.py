@@ -8,7 +8,9 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.body import Job, Result
 from fleet_market.errors import BrokerError, ProtocolError
@@ -17,6 +19,7 @@ from fleet_market.ports import Clock, RobotDriver
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import Announce, AnyBody, Presence
+from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
 
@@ -46,6 +49,8 @@ class RobotConfig:
     host: str
     port: int
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+    keys: Path | None = None
+    """Folder of keys; without keys the MQTT broker must be on the loopback interface."""
 
 
 class RobotDaemon:
@@ -63,6 +68,7 @@ class RobotDaemon:
         self.config, self.agent = config, Agent(config.agent)
         self._driver, self._clock = driver, clock
         self._robot = config.agent.robot
+        self._guard = guard_for(config.keys, Role.ROBOT, self._robot, config.host)
         self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
         self._job: asyncio.Task[None] | None = None
 
@@ -77,7 +83,8 @@ class RobotDaemon:
         await self._driver.open(timeout_s=OPEN_TIMEOUT_S)
         try:
             wanted = [(topics.to_robot(self._robot, "#"), 1), (topics.zone(self.config.zone, "#"), 1)]
-            async with MqttTransport(self._mqtt(), wanted, on_connect=[self._greet]) as self._transport:
+            transport = MqttTransport(self._mqtt(), wanted, on_connect=[self._greet], guard=self._guard)
+            async with transport as self._transport:
                 await self._transport.connected.wait()
                 try:
                     async with asyncio.TaskGroup() as self._tasks:

@@ -1,7 +1,7 @@
 """The market of one zone: orders, batches, contracts and money composed into one deterministic state machine."""
 
-from fleet_market.market.commands import Command, OpenMarket
+from fleet_market.market.commands import Command, OpenMarket, Pace
 from fleet_market.market.market import Market
 from fleet_market.market.outcome import Outcome, Send
 
-__all__ = ["Command", "Market", "OpenMarket", "Outcome", "Send"]
+__all__ = ["Command", "Market", "OpenMarket", "Outcome", "Pace", "Send"]

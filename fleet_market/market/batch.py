@@ -42,7 +42,7 @@ class Batches:
         call = self._state.call
         if call is not None and now_ns >= call.close_ns:
             self._close(call, now_ns, out)
-        if self._state.call is None:
+        if self._state.call is None and not self._state.paused:
             self._open(now_ns, out)
 
     def take(self, robot: RobotId, ask: Ask, out: Outcome) -> None:

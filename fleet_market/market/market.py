@@ -6,7 +6,7 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
-from fleet_market.market.commands import SELF, Command, OpenMarket
+from fleet_market.market.commands import SELF, Command, OpenMarket, Pace
 from fleet_market.market.desk import Desk, PlaceBook
 from fleet_market.market.execution import Execution, expire_orders, is_execution
 from fleet_market.market.outcome import Outcome, Send
@@ -67,6 +67,9 @@ class Market:
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
+            case Pace() as body:
+                out.changed = self.state.paused is not body.paused
+                self.state.paused = body.paused
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -91,7 +94,7 @@ class Market:
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
-        state.call = None
+        state.call, state.paused = None, False
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)

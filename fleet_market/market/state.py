@@ -69,6 +69,8 @@ class State:
     call: OpenCall | None = None
     quotes: list[PendingQuote] = field(default_factory=list)
     batches: int = 0
+    paused: bool = False
+    """Whether no new call is opened for the time being."""
 
     # --- money ---
 

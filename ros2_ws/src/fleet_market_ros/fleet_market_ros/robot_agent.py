@@ -1,16 +1,18 @@
 """The robot's node: drives its base by ROS topics, trades on MQTT.
 
-Parameters (all from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT). The node runs in the
-robot's namespace.
+Parameters (all from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and perhaps `keys`, a
+folder of keys (default: the environment's FLEET_MARKET_KEYS). The node runs in the robot's namespace.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
@@ -52,7 +54,8 @@ def _config(ros: Ros) -> tuple[RobotConfig, str]:
     agent = AgentConfig(
         robot.id, robot.type, floor.homes[robot.id], floor.chargers, fleet.tariff, floor.roadmap, new_session()
     )
-    return RobotConfig(agent, robot.owner, host, port, fleet.zone), values["robot"]
+    keys = str(ros.parameter("keys", os.environ.get(KEYS_VARIABLE, "")))
+    return RobotConfig(agent, robot.owner, host, port, fleet.zone, Path(keys) if keys else None), values["robot"]
 
 
 async def serve() -> None:
