@@ -48,6 +48,7 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
             yield "write", topics.to_customer("+", "#")
             yield "write", topics.zone(zone, "#")
             yield "write", topics.view(zone, "#")
+            yield "deny", topics.view(zone, "band")
         case Role.SIMULATOR:
             yield "write", topics.CLOCK
         case Role.OWNER:

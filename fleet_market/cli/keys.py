@@ -9,7 +9,8 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.errors import InputError
@@ -26,7 +27,7 @@ DEFAULT_KEYS = Path("keys")
 keys = typer.Typer(
     help="Make, renew and take back the keys of a market that other machines can reach.", no_args_is_help=True
 )
-console = Console()
+console = Console(emoji=False)  # ":key:" is part of every name of a key
 
 
 @keys.command()
@@ -104,9 +105,10 @@ def show(
     if as_json:
         typer.echo(register.model_dump_json())
         return
-    table = Table("role", "name", "key", "owner", "since", "state", title=f"register {register.serial}")
+    table = Table("role", "name", Column("key", overflow="fold"), "owner", "since", "state")
+    table.title = f"register {register.serial}"
     for entry in register.entries:
-        table.add_row(entry.role, entry.name, entry.key, entry.owner or "", _day(entry.from_s), _state(entry))
+        table.add_row(entry.role, entry.name, Text(entry.key), entry.owner or "", _day(entry.from_s), _state(entry))
     console.print(table)
 
 
