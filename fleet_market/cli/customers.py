@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
@@ -30,13 +31,14 @@ from fleet_market.protocol.messages import (
     StatusRequest,
     WhyReply,
     WhyRequest,
+    printable,
 )
 from fleet_market.units import Credits
 
 EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
 
 order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False, emoji=False)  # what strangers wrote is shown as it is
 
 AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -63,8 +65,8 @@ def post(
     """Post an order; its maximum price is put on hold."""
     body = PostOrder(
         order=_id(OrderId, order_id, "ID"),
-        pickup=pickup[:64],
-        dropoff=dropoff[:64],
+        pickup=_place(pickup, "--pickup"),
+        dropoff=_place(dropoff, "--dropoff"),
         payload_kg=payload,
         release_s=release,
         deadline_s=deadline,
@@ -101,7 +103,9 @@ def quote(
     as_json: JsonOption = False,
 ) -> None:
     """Ask the robots what an order would cost now; nothing is bought."""
-    body = QuoteRequest(pickup=pickup[:64], dropoff=dropoff[:64], payload_kg=payload, deadline_s=deadline)
+    body = QuoteRequest(
+        pickup=_place(pickup, "--pickup"), dropoff=_place(dropoff, "--dropoff"), payload_kg=payload, deadline_s=deadline
+    )
     reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("quote", body, QuoteReply))
     if as_json:
         _print_json(reply)
@@ -237,11 +241,18 @@ def _show_reply(reply: OrderReply, as_json: bool) -> None:
 
 def _show_errors(errors: tuple[FieldError, ...]) -> None:
     for error in errors:
-        console.print(f"[red]refused:[/] {error.field} was {error.value!r}: {error.mend}", highlight=False, soft_wrap=True)
+        line = Text.assemble(("refused:", "red"), f" {error.field} was {error.value!r}: {error.mend}")
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_json(reply: BaseModel) -> None:
     typer.echo(reply.model_dump_json(indent=2))
+
+
+def _place(text: str, option: str) -> str:
+    if printable(text) != text:
+        raise InputError("command line", option, text, "leave out line breaks and control characters")
+    return text[:64]
 
 
 def _credits(text: str, option: str) -> int:

@@ -230,7 +230,7 @@ class Broker:
             delivery.ack()
             return
         message = decode(delivery.payload)
-        if isinstance(message.body, ClockTick):
+        if isinstance(message.body, ClockTick) and address.direction == "clock":
             self._advance(message.body)
             await self.engine.take(tick(self._now_ns()), delivery.ack)
             return

@@ -20,7 +20,9 @@ from fleet_market.ledger import Event, OutboxRow, StoreRecord
 from fleet_market.market import Command, Market, OpenMarket, Outcome, Send
 from fleet_market.market.commands import SELF, read_logged
 from fleet_market.ports import Transport
+from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
+from fleet_market.protocol.messages import Receipt
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class Engine:
         outbox: dict[str, tuple[str, bytes]] = {
             send.id: (send.topic, payload) for send, payload in messages if send.id is not None
         }
-        done = tuple(i for i in outcome.done if self._outbox.pop(i, None) is not None)
+        done = tuple(i for i in outcome.done if self._may_confirm(command, i) and self._outbox.pop(i, None) is not None)
         self._outbox.update(outbox)
         record = StoreRecord(
             event=Event(self._seq, command.now_ns, command.source, command.message_id, command.sid, command.logged()),
@@ -136,6 +138,13 @@ class Engine:
             done=done,
         )
         return self._writer.submit(record)
+
+    def _may_confirm(self, command: Command, message: str) -> bool:
+        """Return whether a message waits, and a receipt for it comes from whom it was sent to."""
+        waiting = self._outbox.get(message)
+        return waiting is not None and (
+            not isinstance(command.body, Receipt) or topics.parse(waiting[0]).name == command.source
+        )
 
     def _sealed(self, send: Send) -> bytes:
         self._sent += 1

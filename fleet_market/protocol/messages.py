@@ -21,8 +21,21 @@ MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
 MAX_WAYPOINTS = 1500
 
-Text = Annotated[str, Field(max_length=160)]
-ShortText = Annotated[str, Field(max_length=64)]
+MAX_TEXT = 160
+PRINTABLE = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]*$"
+"""No control characters and no turning of the writing direction: texts of strangers end up on terminals and in logs.
+
+Source: Unicode Technical Report 36, "Unicode Security Considerations", on bidirectional text; ECMA-48 for the controls.
+"""
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=PRINTABLE)]
+ShortText = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+
+
+def printable(text: str, length: int = MAX_TEXT) -> str:
+    """Return `text` as a message may carry it: control characters become blanks, the end is cut off."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:length])
+
+
 Metres = Annotated[float, Field(ge=-1e5, le=1e5)]
 Radians = Annotated[float, Field(ge=-1e3, le=1e3)]
 TimeNs = Annotated[int, Field(ge=0, le=2**62)]
@@ -154,7 +167,7 @@ class DeclineLine(Body):
 
     lot: Annotated[int, Field(ge=0, le=10**6)]
     reason: DeclineReason
-    detail: Annotated[str, Field(max_length=40)] = ""
+    detail: Annotated[str, Field(max_length=40, pattern=PRINTABLE)] = ""
 
 
 class Ask(Body):

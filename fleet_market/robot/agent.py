@@ -42,6 +42,7 @@ from fleet_market.protocol.messages import (
     StepEvidence,
     Stop,
     WirePose,
+    printable,
 )
 from fleet_market.robot.bidding import J_PER_WH, Bidder, Outlook
 from fleet_market.robot.effects import Effect, ReleaseJob, RunJob, Say, StopJob
@@ -306,7 +307,7 @@ class Agent:
             try:
                 appraisal = self._bidder.appraise(outlook.pose, award.pickup, award.dropoff, award.payload_kg)
             except UnreachableError as error:
-                decline = Decline(contract=award.contract, reason=str(error)[:160])
+                decline = Decline(contract=award.contract, reason=printable(str(error)))
                 self._must_say("decline", decline, now_ns, award.contract)
                 return
             self.tasks.append(Task(award, appraisal))
@@ -558,7 +559,7 @@ class Agent:
         task, pose = self.tasks[0], None if self._telemetry is None else self._telemetry.pose
         body = Abort(
             contract=task.award.contract,
-            reason=reason[:160],
+            reason=printable(reason),
             pose=WirePose.of(pose or self.config.home),
             aboard=task.aboard,
         )
