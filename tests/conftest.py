@@ -66,6 +66,11 @@ def mosquitto() -> Mosquitto:
     return mosquitto_adapter.install(ROOT / ".cache" / "mosquitto", say=print)
 
 
+@pytest.fixture(scope="session")
+def running_broker() -> type[RunningBroker]:
+    return RunningBroker
+
+
 @pytest.fixture
 def mqtt_broker(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[RunningBroker]:
     broker = RunningBroker(mosquitto, tmp_path / "mosquitto")
