@@ -143,7 +143,8 @@ class MqttTransport:
                 return
             confirmed = self._confirmations[info.mid] = asyncio.get_running_loop().create_future()
             try:
-                code = await asyncio.wait_for(confirmed, PUBACK_TIMEOUT_S)
+                async with asyncio.timeout(PUBACK_TIMEOUT_S):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    code = await confirmed
             except TimeoutError:
                 raise BrokerError(f"{self._where()}: {topic} was not confirmed in {PUBACK_TIMEOUT_S:g} s") from None
             finally:
@@ -191,9 +192,10 @@ class MqttTransport:
         for callback in self._on_connect:
             await callback()
         self.connected.set()
+        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
+        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self._closing:
             return
-        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
         await asyncio.wait([broken])
         raise aiomqtt.MqttError(f"disconnected: {broken.exception() or 'by the broker'}")
 
