@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from fleet_market.cli import customers, demo, keys, services
 from fleet_market.protocol.envelope import Envelope
+from fleet_market.protocol.seal import Seal
 
 app = typer.Typer(
     name="fleet-market",
@@ -29,5 +30,7 @@ app.command()(demo.demo)
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of every message on the wire."""
-    typer.echo(json.dumps(TypeAdapter(Envelope).json_schema(), indent=2))
+    """Print the JSON Schema of every message on the wire, and of the seal in front of it where there are keys."""
+    whole = TypeAdapter(Envelope).json_schema()
+    whole["$defs"]["Seal"] = Seal.model_json_schema()
+    typer.echo(json.dumps(whole, indent=2))
