@@ -14,8 +14,10 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.gate import MAX_LIFE_S, SKEW_S, Allowances, Gate, Limits
 from fleet_market.protocol.registry import Directory, Entry, Register, Role
 from fleet_market.protocol.seal import (
+    BEGIN,
     LAST_SEQ,
     MAX_SEAL_BYTES,
+    SIGNATURE_CHARACTERS,
     Seal,
     read_signature,
     to_sign,
@@ -228,6 +230,23 @@ def test_of_ten_thousand_forged_repeated_and_misplaced_messages_none_is_let_in(s
     } | (reasons & {"expiry", "clock"})  # fmt: skip
     for n, topic in enumerate(TOPICS):
         assert let_in(at, topic, sealed(topic, seq=10**8 + n)) == BODY, "what is good is still let in"
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_no_second_form_of_a_message_is_let_in_before_the_first(topic):
+    """On a gate that has not seen the genuine one, so that its order cannot be what refuses the changed one."""
+    chance, at, payload = random.Random(topic), gate(), sealed(topic)
+    base64url = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= "
+    end = len(BEGIN) + SIGNATURE_CHARACTERS
+    changed = {payload[: end - 1] + bytes([sign]) + payload[end:] for sign in base64url}
+    changed |= {
+        payload[:at_] + sign + payload[at_:] for at_ in (0, 1, end, end + 1, end + 3) for sign in (b" ", b"\n", b"=")
+    }
+    for change in (_bit, _inserted, lambda chance, payload: payload + b" "):
+        changed |= {change(chance, payload) for _ in range(60)}
+    for attempt in changed - {payload}:
+        refusal(at, topic, attempt)
+    assert let_in(at, topic, payload) == BODY
 
 
 @given(st.binary(max_size=500), st.text(max_size=60))
