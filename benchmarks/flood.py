@@ -54,6 +54,8 @@ ROOT = Path(__file__).parents[1]
 HOST, ZONE, FLOODER = "127.0.0.1", ZoneId("main"), "flooder"
 ROBOTS, BATCH_S, FLOOD = 20, 0.25, 30_000
 CALM_S, PATIENCE_S = 5.0, 30.0
+AFTERMATH_S = 5.0
+"""Asks up to this long after the broker has taken the whole flood count as asks during it: what it left waits there."""
 P99_GOAL_MS, IN_TIME_GOAL = 100.0, 100.0
 WINDOW = 900
 """Unanswered messages of the flooder: Mosquitto ends a connection with more than 1,000."""
@@ -116,19 +118,19 @@ async def _run() -> tuple[list[float], list[float], list[bool], float]:
         begun, ended = await asyncio.to_thread(_flood_process, port)
         await _until_answered(seen, ended)
         calm = [seen.latency_s[k] for k, t in seen.asked.items() if calm_from <= t < begun and k in seen.latency_s]
-        during = [k for k, t in seen.asked.items() if begun <= t < ended + 1.0]
+        during = [k for k, t in seen.asked.items() if begun - BATCH_S <= t < ended + AFTERMATH_S]
         stormy = [seen.latency_s.get(key, time.monotonic() - seen.asked[key]) for key in during]
         in_time = [key in seen.taken for key in during]
         return calm, stormy, in_time, ended - begun
 
 
 async def _until_answered(seen: Seen, ended: float) -> None:
-    """Wait until all that was asked up to a second after the flood is answered and cleared, or `PATIENCE_S` have passed."""
+    """Wait until all that was asked up to `AFTERMATH_S` after the flood is answered, or `PATIENCE_S` have passed."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE_S):
-            await asyncio.sleep(1.0 + 2 * BATCH_S)
+            await asyncio.sleep(AFTERMATH_S + 2 * BATCH_S)
             while any(  # noqa: ASYNC110 - counts what others do
-                asked < ended + 1.0 and (key not in seen.latency_s or key[0] not in seen.cleared)
+                asked < ended + AFTERMATH_S and (key not in seen.latency_s or key[0] not in seen.cleared)
                 for key, asked in seen.asked.items()
             ):
                 await asyncio.sleep(0.05)
