@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench clean mosquitto
+.PHONY: setup demo test check bench clean mosquitto postgres
 
 setup: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml ros2_ws/src/fleet_market_ros/setup.py
 mosquitto: setup
 	$(BIN)/fleet-market mosquitto
 
+# The second store's server: where there is none, from apt. Tests start a cluster of their own on loopback.
+postgres: setup
+	$(BIN)/python -m fleet_market.testing.postgres
+
 # The main job: a fleet of six ROS 2 robots trades and drives in PyBullet for about two minutes; results in out/demo.
 demo: mosquitto
 	$(BIN)/fleet-market demo
@@ -27,10 +31,10 @@ check: setup
 	$(BIN)/lint-imports --no-logo
 
 # Everything in full, into out/bench and docs/benchmarks.md; FLEET_MARKET_DATA names the folder of foreign data.
-bench: mosquitto
+bench: mosquitto postgres
 	$(BIN)/python -m benchmarks.page
 
-test: check mosquitto
+test: check mosquitto postgres
 	$(BIN)/python -m pytest
 
 clean:

@@ -175,6 +175,9 @@ class RobotType(_Spec):
     """Power of computer, sensors and radio, drawn all the time."""
     compute_modes_w: dict[str, NonNegative] = Field(default_factory=dict)
     """Power instead of `hotel_w` in a mode of computing, e.g. while mapping or with the computer throttled."""
+    max_tasks: Annotated[int, Field(ge=1, le=100)] = 3
+    """Contracts that it holds at once. Long queues give the work of a burst to the few cheapest robots, one order after the
+    other: cheap, and late."""
     handling_s: NonNegative
     """Time to take a parcel aboard or to set it down."""
     motor: MotorSpec

@@ -113,6 +113,20 @@ class MessageId(Identifier):
     __slots__ = ()
 
 
+class PartyName(_TopicId):
+    """Whoever may connect: a robot, a customer, a market daemon ...; also its MQTT user name."""
+
+    __slots__ = ()
+
+
+class DidKey(Identifier):
+    """An Ed25519 public key as a W3C ``did:key``; see `fleet_market.protocol.did`."""
+
+    __slots__ = ()
+    PATTERN = re.compile(r"did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}")
+    RULE = "did:key:z6Mk and 44 letters and digits of base58"
+
+
 class AccountId(Identifier):
     """A ledger account: ``kind:name``."""
 

@@ -94,7 +94,7 @@ class VelocityBase(Protocol):
 
 
 class LedgerStore(Protocol):
-    """Durable storage of the market: applies what the pure core decided, atomically. See `fleet_market.ledger`."""
+    """Durable storage of the market: applies what the pure core decided, atomically. See `fleet_market.adapters.stores`."""
 
     def commit(self, records: Sequence[object]) -> None:
         """Apply all `records` in one transaction or none of them."""

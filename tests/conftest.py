@@ -1,4 +1,4 @@
-"""A real Mosquitto for the tests that need one."""
+"""A real Mosquitto and a real PostgreSQL for the tests that need one, and keys to sign with."""
 
 import subprocess
 import time
@@ -9,6 +9,8 @@ import pytest
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.mosquitto import Mosquitto
+from fleet_market.testing import postgres
+from fleet_market.testing.postgres import Cluster
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,9 +68,52 @@ def mosquitto() -> Mosquitto:
     return mosquitto_adapter.install(ROOT / ".cache" / "mosquitto", say=print)
 
 
+@pytest.fixture(scope="session")
+def running_broker() -> type[RunningBroker]:
+    return RunningBroker
+
+
 @pytest.fixture
 def mqtt_broker(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[RunningBroker]:
     broker = RunningBroker(mosquitto, tmp_path / "mosquitto")
     broker.start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL of our own; `make test` installs the server where it is missing."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'fleet-market[postgres]'")
+    if postgres.find() is None:
+        pytest.skip("PostgreSQL is not installed: make postgres")
+    with postgres.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def postgres_address(postgres_cluster: Cluster) -> str:
+    """Address of a database without any market in it."""
+    import psycopg
+
+    with psycopg.connect(postgres_cluster.address, autocommit=True) as db:
+        db.execute("DROP SCHEMA IF EXISTS fleet_market CASCADE")
+    return postgres_cluster.address
+
+
+@pytest.fixture
+def make_key(tmp_path: Path) -> Callable[..., Path]:
+    """Makes private keys in files."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    def make(name: str = "key.pem", *, kind: str = "key") -> Path:
+        key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else Ed25519PrivateKey.generate()
+        none = serialization.NoEncryption()
+        path = tmp_path / name
+        path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, none))
+        path.chmod(0o600)
+        return path
+
+    return make

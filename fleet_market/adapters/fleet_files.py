@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -19,13 +21,15 @@ from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
-from fleet_market.protocol.messages import MAX_PRICE_UC, Place
+from fleet_market.protocol.messages import MAX_GROUP, MAX_PRICE_UC, MAX_PRIORITY, Place
 from fleet_market.robot.fleet import Fleet, FleetRobot, OrderRow
 from fleet_market.units import Credits
 
 ORDER_COLUMNS = ("id", "pickup", "dropoff", "payload_kg", "release_s", "deadline_s", "max_price")
 FLEET_FIELDS = {"zone", "map", "market", "tariff", "customers", "places", "chargers", "surfaces", "types", "robots"}
 SURFACE_FIELDS = {"class", "corners", "grade", "rolling", "friction"}
+MORE_ORDER_COLUMNS = ("priority", "lateness_per_h", "value", "after", "group")
+"""May be left out; an empty field stands for none."""
 ROBOT_FIELDS = {"id", "type", "owner", "start", "soc"}
 T = TypeVar("T", bound=Identifier)
 
@@ -86,7 +90,7 @@ def load_fleet(path: Path) -> Fleet:
 
 
 def load_orders(path: Path) -> list[OrderRow]:
-    """Return the orders in a CSV file with the columns of `ORDER_COLUMNS`, in any order.
+    """Return the orders in a CSV file with the columns of `ORDER_COLUMNS` and `MORE_ORDER_COLUMNS`, in any order.
 
     Raises
     ------
@@ -98,8 +102,11 @@ def load_orders(path: Path) -> list[OrderRow]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             header = reader.fieldnames or []
-            if sorted(header) != sorted(ORDER_COLUMNS):
-                raise InputError(source, "line 1", ",".join(header), f"use the header {','.join(ORDER_COLUMNS)}")
+            if not set(ORDER_COLUMNS) <= set(header) <= {*ORDER_COLUMNS, *MORE_ORDER_COLUMNS} or len(set(header)) < len(
+                header
+            ):
+                mend = f"use the header {','.join(ORDER_COLUMNS)}, and perhaps {', '.join(MORE_ORDER_COLUMNS)}"
+                raise InputError(source, "line 1", ",".join(header), mend)
             rows = [_order(row, source, reader.line_num) for row in reader]
     except OSError as error:
         raise InputError(source, "file", error.strerror or str(error), "name a file that can be read") from None
@@ -109,11 +116,25 @@ def load_orders(path: Path) -> list[OrderRow]:
         raise InputError(source, "file", str(error), "write it as comma-separated values") from None
     if not rows or len(rows) > MAX_ROWS:
         raise InputError(source, "file", f"{len(rows)} orders", f"give 1 to {MAX_ROWS} orders")
-    seen: dict[str, int] = {}
+    return _linked(rows, source)
+
+
+def _linked(rows: list[OrderRow], source: str) -> list[OrderRow]:
+    """Return the orders with the sizes of their groups, checked against each other."""
+    seen: dict[str, OrderRow] = {}
     for row in rows:
-        if (first := seen.setdefault(row.id, row.line)) != row.line:
-            raise InputError(source, f"line {row.line}, id", row.id, f"line {first} has it already: use a new id")
-    return rows
+        if (first := seen.setdefault(row.id, row)) is not row:
+            raise InputError(source, f"line {row.line}, id", row.id, f"line {first.line} has it already: use a new id")
+        if row.after is not None and (row.after == row.id or row.after not in seen):
+            raise InputError(source, f"line {row.line}, after", row.after, "name the order of an earlier line")
+        if row.after is not None and row.group is not None and seen[row.after].group == row.group:
+            mend = "orders of one group are awarded together: use another group"
+            raise InputError(source, f"line {row.line}, after", row.after, mend)
+    sizes = Counter(row.group for row in rows if row.group is not None)
+    for group, size in sizes.items():
+        if size > MAX_GROUP:
+            raise InputError(source, "group", group, f"it has {size} orders: use groups of at most {MAX_GROUP}")
+    return [row if row.group is None else replace(row, group_size=sizes[row.group]) for row in rows]
 
 
 def _order(row: dict[str | None, Any], source: str, line: int) -> OrderRow:
@@ -121,7 +142,7 @@ def _order(row: dict[str | None, Any], source: str, line: int) -> OrderRow:
         return f"line {line}, {field}"
 
     if None in row or None in row.values():
-        raise InputError(source, f"line {line}", "too many or too few fields", f"give {len(ORDER_COLUMNS)} fields")
+        raise InputError(source, f"line {line}", "too many or too few fields", f"give {len(row.keys() - {None})} fields")
 
     def number(field: str, low: float, high: float) -> float:
         try:
@@ -129,6 +150,18 @@ def _order(row: dict[str | None, Any], source: str, line: int) -> OrderRow:
         except ValueError:
             value = row[field]
         return _number(value, source, where(field), low, high)
+
+    def more(field: str) -> str:
+        return str(row.get(field, "")).strip()
+
+    def price(field: str) -> int:
+        amount_uc = _credits(more(field) or 0, source, where(field))
+        if amount_uc > MAX_PRICE_UC:
+            raise InputError(source, where(field), more(field), "use at most 1000000 credits")
+        return amount_uc
+
+    def linked(field: str) -> OrderId | None:
+        return _id(OrderId, more(field), source, where(field)) if more(field) else None
 
     release_s, deadline_s = number("release_s", 0, 1e7), number("deadline_s", 0, 1e7)
     if deadline_s <= release_s:
@@ -148,7 +181,18 @@ def _order(row: dict[str | None, Any], source: str, line: int) -> OrderRow:
         release_s=release_s,
         deadline_s=deadline_s,
         max_price_uc=price_uc,
+        priority=_priority(more("priority"), source, where("priority")),
+        lateness_uc_per_h=price("lateness_per_h"),
+        value_uc=price("value"),
+        after=linked("after"),
+        group=linked("group"),
     )
+
+
+def _priority(text: str, source: str, where: str) -> int:
+    if text and (not text.isdecimal() or int(text) > MAX_PRIORITY):
+        raise InputError(source, where, text, f"use a whole number of 0 to {MAX_PRIORITY}")
+    return int(text or 0)
 
 
 def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> tuple[FleetRobot, ...]:

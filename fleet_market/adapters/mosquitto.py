@@ -92,16 +92,33 @@ def install(folder: Path, *, say: Callable[[str], None]) -> Mosquitto:
     raise BrokerError(f"Mosquitto cannot be had ({'; '.join(failures)}): install the package mosquitto and try again")
 
 
-def write_config(folder: Path, port: int, *, persistence: bool = True) -> Path:
-    """Write the configuration of a broker for one machine into `folder` and return its path.
+@dataclass(frozen=True, slots=True)
+class BrokerTls:
+    """What a broker needs to listen to other machines: mutual TLS, and who may do what."""
 
-    It listens on the loopback interface only; that is why it asks for no password. The other settings are those whose
-    defaults were measured to delay or to lose messages: Nagle's algorithm, short queues, rare saves.
+    ca: Path
+    certificate: Path
+    key: Path
+    revoked: Path
+    """Certificate revocation list."""
+    access: Path
+    pid: Path
+    """Where it writes its process id."""
+    bind: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
+
+
+def write_config(folder: Path, port: int, *, persistence: bool = True, tls: BrokerTls | None = None) -> Path:
+    """Write the configuration of a broker into `folder` and return its path.
+
+    Without `tls` it listens on the loopback interface only; that is why it asks for no password. With it, a client is who
+    its certificate says: common name = user name = client id, so that nobody takes another's session over. The other
+    settings are those whose defaults were measured to delay or to lose messages: Nagle's algorithm, short queues, rare
+    saves.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        f"listener {port} 127.0.0.1",
-        "allow_anonymous true",
+    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true"] if tls is None else _tls_lines(port, tls)
+    lines += [
         "set_tcp_nodelay true",
         "max_queued_messages 100000",
         "memory_limit 268435456",
@@ -119,6 +136,23 @@ def write_config(folder: Path, port: int, *, persistence: bool = True) -> Path:
     path = folder / "mosquitto.conf"
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _tls_lines(port: int, tls: BrokerTls) -> list[str]:
+    return [
+        f"pid_file {tls.pid}",
+        f"listener {port} {tls.bind}",
+        "allow_anonymous false",
+        f"cafile {tls.ca}",
+        f"certfile {tls.certificate}",
+        f"keyfile {tls.key}",
+        f"crlfile {tls.revoked}",
+        "tls_version tlsv1.3",
+        "require_certificate true",
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        f"acl_file {tls.access}",
+    ]
 
 
 def free_port() -> int:

@@ -5,6 +5,9 @@ were only queued in memory are lost when the process dies. Outward, `publish` re
 raises `BrokerError` when it has refused or the connection broke before: the message may then have arrived or not, and the
 caller repeats it under the same id. Every connection gets a fresh client, so that nothing is sent behind the caller's
 back after a reconnection.
+
+With a guard, messages are sealed as they leave and opened as they arrive. What the guard refuses is acknowledged at once
+and goes no further: it never waits in a queue together with what others have to say.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import logging
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,12 +24,15 @@ from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.client import ProtocolVersion
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fleet_market.errors import BrokerError, InputError
+from fleet_market.adapters.guard import Guard, TlsFiles
+from fleet_market.adapters.private_files import read_private
+from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ports import Delivery
 
 log = logging.getLogger(__name__)
@@ -33,6 +40,8 @@ log = logging.getLogger(__name__)
 MAX_PUBLISHING = 100
 """Publishes under way at once: beyond that the client gets slower, not faster."""
 MAX_INCOMING = 20_000
+"""Messages that wait to be taken. Of those of QoS 1 the broker sends no more than `RECEIVE_MAXIMUM` before an answer."""
+RECEIVE_MAXIMUM = 1000
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 30.0
 PUBACK_TIMEOUT_S = 10.0
 FIRST_FAILURE = 128
@@ -71,6 +80,8 @@ class MqttTransport:
         Made again after every reconnection.
     on_connect : sequence of coroutine functions
         Awaited after every (re)connection, when the subscriptions stand.
+    guard : Guard, optional
+        Seals and opens messages, and knows the files for TLS. Without one everything goes as it is, unencrypted.
     """
 
     def __init__(
@@ -78,13 +89,23 @@ class MqttTransport:
         config: MqttConfig,
         subscriptions: Sequence[tuple[str, int]] = (),
         on_connect: Sequence[Callable[[], Awaitable[None]]] = (),
+        guard: Guard | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.guard = config, guard
+        self._tls = None if guard is None or guard.tls is None else _tls_context(guard.tls)
         self.connected = asyncio.Event()
         self._subscriptions, self._on_connect = subscriptions, on_connect
         self._incoming: asyncio.Queue[Delivery] = asyncio.Queue(MAX_INCOMING)
         self._publishing = asyncio.Semaphore(MAX_PUBLISHING)
         self._client: aiomqtt.Client | None = None
+        self._current: aiomqtt.Client | None = None
+        """The client of this connection, also while it is still being made; `_client` once it may be published on."""
+        self._closing = False
+        """Set beside the cancellation, which Python 3.11's `asyncio.wait_for` swallows if an answer comes just then."""
+        self.dropped = 0
+        """Messages of QoS 0 for which there was no room."""
+        self.trouble = ""
+        """What the latest attempt to connect, or the latest connection, ended with."""
         self._confirmations: dict[int, asyncio.Future[ReasonCode | None]] = {}
 
     async def __aenter__(self) -> Self:
@@ -96,6 +117,7 @@ class MqttTransport:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closing = True
         self._runner.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
@@ -111,14 +133,18 @@ class MqttTransport:
         if client is None:
             raise BrokerError(f"{self._where()}: not connected")
         async with self._publishing:
-            info = client._client.publish(topic, payload, qos, retain)  # noqa: SLF001 - aiomqtt 2 hides refusals
+            if client is not self._client:
+                raise BrokerError(f"{self._where()}: the connection broke before {topic} was sent")
+            sealed = payload if self.guard is None else self.guard.seal(topic, payload)
+            info = client._client.publish(topic, sealed, qos, retain)  # noqa: SLF001 - aiomqtt 2 hides refusals
             if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 raise BrokerError(f"{self._where()}: {topic} was not sent (error {info.rc})")
             if qos == 0:
                 return
             confirmed = self._confirmations[info.mid] = asyncio.get_running_loop().create_future()
             try:
-                code = await asyncio.wait_for(confirmed, PUBACK_TIMEOUT_S)
+                async with asyncio.timeout(PUBACK_TIMEOUT_S):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    code = await confirmed
             except TimeoutError:
                 raise BrokerError(f"{self._where()}: {topic} was not confirmed in {PUBACK_TIMEOUT_S:g} s") from None
             finally:
@@ -142,15 +168,16 @@ class MqttTransport:
 
     async def _run(self) -> None:
         backoff_s = FIRST_BACKOFF_S
-        while True:
+        while not self._closing:
             try:
                 async with self._new_client() as client:
                     backoff_s = FIRST_BACKOFF_S
                     await self._serve(client)
             except aiomqtt.MqttError as error:
+                self.trouble = str(error)
                 log.info("%s: %s; next try within %.1f s", self._where(), error, backoff_s)
             finally:
-                self._client = None
+                self._client = self._current = None
                 self.connected.clear()
                 for waiter in self._confirmations.values():
                     if not waiter.done():
@@ -165,40 +192,81 @@ class MqttTransport:
         for callback in self._on_connect:
             await callback()
         self.connected.set()
-        async for message in client.messages:
-            payload = message.payload if isinstance(message.payload, bytes) else str(message.payload or "").encode()
-            await self._incoming.put(Delivery(str(message.topic), payload, self._acknowledger(client, message)))
+        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
+        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._closing:
+            return
+        await asyncio.wait([broken])
+        raise aiomqtt.MqttError(f"disconnected: {broken.exception() or 'by the broker'}")
 
-    def _acknowledger(self, client: aiomqtt.Client, message: aiomqtt.Message) -> Callable[[], None]:
+    def _receive(self, client: aiomqtt.Client, message: MQTTMessage) -> None:
+        """Take one message off the wire. Runs in the event loop; aiomqtt's own queue costs three times as much."""
+        ack = self._acknowledger(client, message)
+        try:
+            payload = bytes(message.payload)
+            if self.guard is not None:
+                payload = self.guard.open(message.topic, payload)
+            if message.qos == 0 and self._incoming.qsize() >= MAX_INCOMING - RECEIVE_MAXIMUM:
+                self.dropped += 1
+                return
+            self._incoming.put_nowait(Delivery(message.topic, payload, ack))
+        except ProtocolError as error:
+            if self.guard is not None:
+                self.guard.reject(message.topic, error)
+            ack()
+
+    def _acknowledger(self, client: aiomqtt.Client, message: MQTTMessage) -> Callable[[], None]:
         def ack() -> None:
-            if self._client is client and message.qos > 0:
+            if self._current is client and message.qos > 0:
                 client._client.ack(message.mid, message.qos)  # noqa: SLF001 - aiomqtt 2 has no public way
 
         return ack
 
     def _new_client(self) -> aiomqtt.Client:
         config, properties, will = self.config, Properties(PacketTypes.CONNECT), self.config.will  # type: ignore[no-untyped-call]
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
         if config.session_expiry_s:
             properties.SessionExpiryInterval = config.session_expiry_s
+        if self.guard is not None:
+            self.guard.connect()
         client = aiomqtt.Client(
             config.host,
             config.port,
             identifier=config.client_id,
             protocol=ProtocolVersion.V5,
-            will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
+            will=None if will is None else aiomqtt.Will(will.topic, self._last(will), will.qos, will.retain),
             keepalive=config.keepalive_s,
             clean_start=config.session_expiry_s == 0,
             properties=properties,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             max_inflight_messages=1000,
+            tls_context=self._tls,
         )
+        self._current = client
         client._client.manual_ack_set(True)  # noqa: SLF001 - aiomqtt 2 has no public way
         client._client.on_publish = self._on_publish  # noqa: SLF001
+        client._client.on_message = lambda _client, _data, message: self._receive(client, message)  # noqa: SLF001
         return client
+
+    def _last(self, will: Will) -> bytes:
+        return will.payload if self.guard is None else self.guard.seal_will(will.topic, will.payload)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, code: ReasonCode, _properties: Any) -> None:
         if (waiter := self._confirmations.get(mid)) is not None and not waiter.done():
             waiter.set_result(code)
+
+
+def _tls_context(tls: TlsFiles) -> ssl.SSLContext:
+    """Return a context for mutual TLS 1.3 in which only the market's own authority counts."""
+    read_private(tls.key)
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:
+        mend = "issue it again with `fleet-market keys`, or copy it there"
+        raise InputError(str(tls.certificate.parent), "certificate", str(error), mend) from None
+    return context
 
 
 def parse_endpoint(text: str) -> tuple[str, int]:

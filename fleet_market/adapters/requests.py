@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Self, TypeVar
 
+from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
 from fleet_market.ids import CustomerId, Identifier, MessageId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView
+from fleet_market.protocol.registry import Role
 
 REPEAT_S = 1.0
 """A request without an answer is sent again after this long, under the same id."""
@@ -31,14 +34,20 @@ class Requester:
         In whose name.
     timeout_s : float
         How long to wait for a connection and for each answer.
+    keys : Path, optional
+        Folder of keys; without keys the MQTT broker must be on the loopback interface.
     """
 
-    def __init__(self, host: str, port: int, customer: CustomerId, *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, host: str, port: int, customer: CustomerId, *, timeout_s: float = 10.0, keys: Path | None = None
+    ) -> None:
         client = f"{customer}-{secrets.token_hex(4)}"
         self._customer, self._timeout_s = customer, timeout_s
         self._where = f"{host}:{port}"
         self._transport = MqttTransport(
-            MqttConfig(host, port, client), [(topics.to_customer(customer, "#"), 1), (topics.view("+", "order"), 1)]
+            MqttConfig(host, port, client),
+            [(topics.to_customer(customer, "#"), 1), (topics.view("+", "order"), 1)],
+            guard=guard_for(keys, Role.CUSTOMER, customer, host),
         )
         self._waiting: dict[MessageId, asyncio.Future[Body]] = {}
         self._events: asyncio.Queue[OrderView] = asyncio.Queue(10_000)
@@ -55,7 +64,8 @@ class Requester:
         except TimeoutError:
             await self._stack.aclose()
             mend = "start `fleet-market broker`, or name the MQTT broker with --mqtt HOST:PORT"
-            raise BrokerError(f"no MQTT broker answers at {self._where}: {mend}") from None
+            trouble = f" ({self._transport.trouble})" if self._transport.trouble else ""
+            raise BrokerError(f"no MQTT broker answers at {self._where}: {mend}{trouble}") from None
         return self
 
     async def __aexit__(self, *exc: object) -> None:

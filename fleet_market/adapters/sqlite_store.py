@@ -7,47 +7,147 @@ needs two connections that write at the same instant. Readers open the file read
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Protocol, Self
 
+from fleet_market.adapters.store_base import (
+    MOVE,
+    TABLES,
+    Group,
+    Reads,
+    Row,
+    insist_on_present,
+    migrations,
+    pending_migrations,
+)
 from fleet_market.errors import LedgerMismatchError, StoreError
-from fleet_market.ids import AccountId, TransferId
-from fleet_market.ledger import Balance, Entry, Event, OutboxRow, StoreRecord, Transfer, TransferKind
-from fleet_market.ledger.ledger import move
+from fleet_market.ledger import Balance
 
 log = logging.getLogger(__name__)
 
 WAL_RESET_FIXED = (3, 51, 3)
 BUSY_MS = 5000
-MAX_REPLIES = 100_000
-CSV_HEADER = ("seq", "timestamp_ns", "id", "kind", "debit", "credit", "amount_uc", "pending", "reference", "hash")
+APPLICATION_ID = 0x464D4B54
+""""FMKT": marks the file as ours, https://www.sqlite.org/pragma.html#pragma_application_id."""
+HEADER = b"SQLite format 3\0"
+_MOVE = MOVE.format(first="?", last="?")
+_LOAD = {
+    "event": "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "account": "INSERT INTO account VALUES (?, ?, ?, ?, ?)",
+    "journal": "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "outbox": "INSERT INTO outbox (id, topic, payload, digest) VALUES (?, ?, ?, ?)",
+    "head": "INSERT INTO head VALUES (?, ?, ?, ?, ?)",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a start finds in the database."""
+class Connection(Protocol):
+    """What the store needs of a connection: `sqlite3.Connection` has it, and so has the disk that loses its power."""
 
-    events: tuple[Event, ...]
-    outbox: tuple[OutboxRow, ...]
-    journal: tuple[Entry, ...]
-    balances: dict[AccountId, Balance]
-    replies: dict[tuple[str, str], tuple[str, bytes] | None]
-    """Answers given, by sender and message id; the newest `MAX_REPLIES`."""
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Any:
+        """Run one statement; raises `sqlite3.Error`."""
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Any:
+        """Run one statement once per row; raises `sqlite3.Error`."""
+
+    def close(self) -> None:
+        """Close."""
 
 
-class SqliteStore:
+class SqliteReader(Reads):
+    """Reads a database, while a market may be writing to it; use as a context manager. Sees one state of it."""
+
+    def __init__(self, connection: Connection, path: Path) -> None:
+        self._db, self.path = connection, path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the database at `path` read-only.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read, is none of ours, or its schema is not the one of this program.
+        """
+        if not path.is_file():
+            raise StoreError(f"{path}: no such file: name the database of a market")
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            db.execute("PRAGMA query_only=ON")
+            db.execute("BEGIN")
+            insist_on_present(str(path), _version(db, path), migrations("sqlite"))
+        except (sqlite3.DatabaseError, StoreError) as error:
+            db.close()
+            raise _told(path, error) from None
+        return cls(db, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._db.close()
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
+        try:
+            yield from self._db.execute(query, parameters)
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+
+    def faults(self) -> list[str]:
+        """Return what the database engine itself finds wrong: pages, indexes, constraints."""
+        try:
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
+            found += [f"{table} row {row} refers to nothing in {parent}" for table, row, parent, _
+                      in self._db.execute("PRAGMA foreign_key_check")]  # fmt: skip
+        except sqlite3.Error as error:
+            return [str(error)]
+        return [] if found == ["ok"] else [text for text in found if text != "ok"]
+
+    def backup(self, target: Path) -> None:
+        """Copy the whole database into the new file `target`, page by page, while a market may be writing.
+
+        Raises
+        ------
+        StoreError
+            If `target` exists or cannot be written.
+        """
+        if target.exists():
+            raise StoreError(f"{target} exists: name a new file")
+        if not isinstance(self._db, sqlite3.Connection):
+            raise StoreError(f"{self.path} is not a file on a disk")
+        self._db.execute("COMMIT")
+        try:
+            with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+                self._db.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
+            _sync(target)
+        except (OSError, sqlite3.Error) as error:
+            target.unlink(missing_ok=True)
+            raise StoreError(f"{target}: {error}") from error
+        finally:
+            self._db.execute("BEGIN")
+
+
+class SqliteStore(SqliteReader):
     """The market's only writer; use as a context manager. Implements `fleet_market.ports.LedgerStore`."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: IO[str], path: Path) -> None:
-        self._db, self._lock, self.path = connection, lock, path
+    def __init__(self, connection: Connection, path: Path, lock: IO[str] | None = None) -> None:
+        super().__init__(connection, path)
+        self._lock = lock
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -61,27 +161,25 @@ class SqliteStore:
         """
         lock = _lock(path)
         try:
-            db = _connect(path)
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.DatabaseError as error:
             lock.close()
-            raise StoreError(f"{path}: {error}: use a writable folder and a database of this program") from None
-        except StoreError:
+            raise _told(path, error) from None
+        try:
+            prepare(db, path)
+        except BaseException:
+            db.close()
             lock.close()
             raise
         if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
             log.info("SQLite %s is older than 3.51.3: kept safe by writing from one connection", sqlite3.sqlite_version)
-        return cls(db, lock, path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        return cls(db, path, lock)
 
     def close(self) -> None:
         """Close the database and give up the lock; may be called twice."""
-        self._db.close()
-        self._lock.close()
+        super().close()
+        if self._lock is not None:
+            self._lock.close()
 
     def commit(self, records: Sequence[object]) -> None:
         """Store all `records` (`StoreRecord`) in one transaction; on disk when this returns.
@@ -94,126 +192,121 @@ class SqliteStore:
             If the database cannot be written; nothing is stored.
         """
         try:
+            with self._transaction():
+                self._write(Group.of(records))
+        except sqlite3.IntegrityError as error:
+            raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}: free the disk or mend the folder, then restart") from error
+
+    def load(self, source: Reads) -> None:
+        """Fill this empty database with all that `source` holds, in one transaction.
+
+        Raises
+        ------
+        StoreError
+            If it is not empty, or cannot be written; nothing is stored.
+        """
+        try:
+            if self._db.execute("SELECT EXISTS (SELECT 1 FROM event)").fetchone() != (0,):
+                raise StoreError(f"{self.path}: holds a market: restore into a new database")
+            with self._transaction():
+                for table in TABLES:
+                    self._db.executemany(_LOAD[table], source.rows(table))
+        except sqlite3.Error as error:
+            raise _told(self.path, error) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
             self._db.execute("BEGIN IMMEDIATE")
-            for record in records:
-                if isinstance(record, StoreRecord):
-                    self._write(record)
+            yield
             self._db.execute("COMMIT")
-        except BaseException as error:
+        except BaseException:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.IntegrityError):
-                raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
-            if isinstance(error, sqlite3.Error):
-                raise StoreError(f"{self.path}: {error}") from error
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
             raise
 
-    def _write(self, record: StoreRecord) -> None:
-        event, (topic, payload) = record.event, record.reply or (None, None)
-        self._db.execute(
-            "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (event.seq, event.now_ns, event.source, event.message_id, event.sid, event.body, topic, payload),
-        )
-        self._db.executemany("INSERT INTO account (id) VALUES (?)", [(a,) for a in record.accounts])
-        for entry in record.entries:
-            self._post(entry)
-        for account_id, balance in record.balances:
-            if (stored := self._balance(account_id)) != balance:
-                raise LedgerMismatchError(f"{account_id}: the ledger says {balance}, the database {stored}")
-        self._db.executemany(
-            "INSERT INTO outbox (id, topic, payload) VALUES (?, ?, ?)", [(o.id, o.topic, o.payload) for o in record.outbox]
-        )
-        self._db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in record.done])
-
-    def _post(self, entry: Entry) -> None:
-        t, held = entry.transfer, 0
-        if t.pending is not None:
-            row = self._db.execute("SELECT amount_uc FROM journal WHERE id = ?", (t.pending,)).fetchone()
-            held = row[0] if row else 0
-        self._db.execute(
-            "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.seq, entry.timestamp_ns, t.id, t.kind, t.debit, t.credit, t.amount_uc, t.pending, t.reference,
-             t.expires_ns, entry.hash),
-        )  # fmt: skip
-        touched = {t.debit: self._balance(t.debit), t.credit: self._balance(t.credit)}
-        move(touched, t, held)
-        for account_id, b in touched.items():
-            self._db.execute(
-                "UPDATE account SET debits_posted=?, credits_posted=?, debits_pending=?, credits_pending=? WHERE id=?",
-                (b.debits_posted, b.credits_posted, b.debits_pending, b.credits_pending, account_id),
-            )
-
-    def _balance(self, account_id: AccountId) -> Balance:
-        row = self._db.execute(
-            "SELECT debits_posted, credits_posted, debits_pending, credits_pending FROM account WHERE id = ?", (account_id,)
-        ).fetchone()
-        if row is None:
-            raise LedgerMismatchError(f"{account_id}: the database has no such account")
-        return Balance(*row)
-
-    def recover(self) -> Recovered:
-        """Return everything a start needs."""
-        return Recovered(
-            tuple(
-                Event(*row)
-                for row in self._db.execute("SELECT seq, now_ns, source, message_id, sid, body FROM event ORDER BY seq")
-            ),
-            tuple(OutboxRow(*row) for row in self._db.execute("SELECT id, topic, payload FROM outbox ORDER BY position")),
-            tuple(read_journal(self._db)),
-            {
-                AccountId(row[0]): Balance(*row[1:])
-                for row in self._db.execute(
-                    "SELECT id, debits_posted, credits_posted, debits_pending, credits_pending FROM account ORDER BY id"
-                )
-            },
-            {
-                (row[0], row[1]): None if row[2] is None else (row[2], row[3])
-                for row in self._db.execute(
-                    "SELECT source, message_id, reply_topic, reply_payload FROM"
-                    " (SELECT * FROM event WHERE message_id IS NOT NULL ORDER BY seq DESC LIMIT ?) ORDER BY seq",
-                    (MAX_REPLIES,),
-                )
-            },
-        )
+    def _write(self, group: Group) -> None:
+        db = self._db
+        db.executemany(_LOAD["event"], group.events)
+        if group.accounts:
+            db.executemany("INSERT INTO account (id) VALUES (?)", [(a,) for a in group.accounts])
+        if group.journal:
+            db.executemany(_LOAD["journal"], group.journal)
+            moved = db.execute(_MOVE, (group.journal[0][0], group.journal[-1][0])).fetchall()
+            group.check({row[0]: Balance(*row[1:]) for row in moved})
+        if group.done:
+            db.executemany("DELETE FROM outbox WHERE id = ?", [(i,) for i in group.done])
+        if group.outbox:
+            db.executemany(_LOAD["outbox"], group.outbox.values())
+        if group.heads:
+            db.executemany(_LOAD["head"], group.heads)
 
 
-def read_journal(db: sqlite3.Connection) -> Iterator[Entry]:
-    """Yield the rows of the journal, oldest first."""
-    for row in db.execute("SELECT * FROM journal ORDER BY seq"):
-        seq, stamp, id_, kind, debit, credit, amount, pending, reference, expires, digest = row
-        transfer = Transfer(
-            TransferId(id_), TransferKind(kind), AccountId(debit), AccountId(credit), amount,
-            None if pending is None else TransferId(pending), reference, expires,
-        )  # fmt: skip
-        yield Entry(seq, stamp, transfer, digest)
+def prepare(db: Connection, path: Path, scripts: Sequence[Traversable] | None = None) -> None:
+    """Set up a writing connection: durable, checked for damage, its schema up to date.
 
-
-def export_csv(database: Path, target: Path) -> int:
-    """Write the journal to a CSV file while the market may be running; return the number of rows."""
-    db = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+    Raises
+    ------
+    StoreError
+        If the file is no database of ours, is damaged, cannot be written, or is newer than this program.
+    """
     try:
-        with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(CSV_HEADER)
-            count = 0
-            for count, e in enumerate(read_journal(db), start=1):  # noqa: B007 - the count is the result
-                t = e.transfer
-                row = (
-                    e.seq,
-                    e.timestamp_ns,
-                    t.id,
-                    t.kind,
-                    t.debit,
-                    t.credit,
-                    t.amount_uc,
-                    t.pending or "",
-                    t.reference,
-                    e.hash,
-                )
-                writer.writerow(row)
-            return count
-    finally:
-        db.close()
+        db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            db.execute(f"PRAGMA {pragma}")
+        (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if sound != "ok":
+            raise StoreError(f"{path}: the database is damaged ({' '.join(sound.split())}): restore the last backup")
+        version = _version(db, path)
+        for number, script in pending_migrations(str(path), version, scripts or migrations("sqlite")):
+            db.execute("BEGIN IMMEDIATE")
+            for statement in _statements(script):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version={number}")
+            db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise _told(path, error) from error
+
+
+def _version(db: Connection, path: Path) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (owner,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and owner != APPLICATION_ID:
+        raise StoreError(f"{path}: this is a database of another program, or of an early version: use a new file")
+    return int(version)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script, one at a time: `sqlite3.executescript` would commit in between."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _told(path: Path, error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    if "malformed" in text or "corrupt" in text:
+        return StoreError(f"{path}: the database is damaged ({text}): restore the last backup")
+    return StoreError(f"{path}: {text}: use a writable folder with room and a database of this program")
+
+
+def _sync(path: Path) -> None:
+    for name, flags in ((path, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        descriptor = os.open(name, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _lock(path: Path) -> IO[str]:
@@ -232,31 +325,12 @@ def _lock(path: Path) -> IO[str]:
         raise StoreError(
             f"{path}: another market daemon (process {holder}) has this database open: stop it first"
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    try:
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            lock.close()
+        raise StoreError(f"{path}: {error.strerror}: use a folder that can be written and has room") from None
     return lock
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        db.execute(f"PRAGMA {pragma}")
-    (sound,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if sound != "ok":
-        raise StoreError(f"{path}: the database is damaged ({sound}): restore the last backup")
-    _migrate(db, path)
-    return db
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    scripts = sorted(
-        (f for f in resources.files("fleet_market.adapters").joinpath("sql/sqlite").iterdir() if f.name.endswith(".sql")),
-        key=lambda f: f.name,
-    )
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise StoreError(f"{path}: schema {version} is newer than this program ({len(scripts)}): update fleet-market")
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        db.executescript(f"BEGIN IMMEDIATE;\n{script.read_text()}\nPRAGMA user_version={number};\nCOMMIT;")

@@ -27,7 +27,9 @@ class StoreWriter:
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(MAX_QUEUED)
+        self._jobs: queue.Queue[list[_Job] | None] = queue.Queue()
+        self._gathered: list[_Job] = []
+        self._queued = 0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer")
         self.commits = 0
@@ -39,11 +41,15 @@ class StoreWriter:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._hand_over()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def submit(self, record: StoreRecord) -> asyncio.Future[None]:
         """Queue `record`; the future is done when it is on the disk.
+
+        All that is queued before the event loop comes round goes to the writer at once: handed over one by one, the first
+        would get a sync of its own while the others wait.
 
         Raises
         ------
@@ -52,23 +58,30 @@ class StoreWriter:
         """
         if self._failure is not None:
             raise StoreError("an earlier commit has failed: restart to recover") from self._failure
+        if self._queued >= MAX_QUEUED:
+            raise StoreError(f"{MAX_QUEUED} records wait for the disk: the store is too slow for the load")
         future: asyncio.Future[None] = self._loop.create_future()
-        try:
-            self._jobs.put_nowait((record, future))
-        except queue.Full:
-            raise StoreError(f"{MAX_QUEUED} records wait for the disk: the store is too slow for the load") from None
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((record, future))
+        self._queued += 1
         return future
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._jobs.put(self._gathered)
+            self._gathered = []
 
     def _run(self) -> None:
         running = True
         while running:
-            group = [self._jobs.get()]
-            while len(group) < MAX_GROUP and not self._jobs.empty():
-                group.append(self._jobs.get())
-            running = None not in group
-            jobs = [job for job in group if job is not None]
-            if jobs:
-                self._commit(jobs)
+            waiting = [self._jobs.get()]
+            while not self._jobs.empty():
+                waiting.append(self._jobs.get())
+            running = None not in waiting
+            jobs = [job for handed in waiting if handed is not None for job in handed]
+            for start in range(0, len(jobs), MAX_GROUP):
+                self._commit(jobs[start : start + MAX_GROUP])
 
     def _commit(self, jobs: list[_Job]) -> None:
         error = self._failure
@@ -79,14 +92,14 @@ class StoreWriter:
                 self.records += len(jobs)
             except BaseException as failure:  # noqa: BLE001 - whatever it was, every waiter must hear of it
                 error = self._failure = failure
-        self._loop.call_soon_threadsafe(_resolve, [future for _, future in jobs], error)
+        self._loop.call_soon_threadsafe(self._resolve, [future for _, future in jobs], error)
 
-
-def _resolve(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+    def _resolve(self, futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+        self._queued -= len(futures)
+        for future in futures:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

@@ -1,5 +1,5 @@
-"""Sealed batches: who does what, and what he is paid."""
+"""Sealed rounds: who does what, and what he is paid."""
 
-from fleet_market.auction.clearing import Clearing, LotOffer, SealedAsk, clear
+from fleet_market.auction.clearing import Clearing, LotAward, LotOffer, Mechanism, SealedAsk, clear
 
-__all__ = ["Clearing", "LotOffer", "SealedAsk", "clear"]
+__all__ = ["Clearing", "LotAward", "LotOffer", "Mechanism", "SealedAsk", "clear"]

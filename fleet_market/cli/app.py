@@ -7,8 +7,9 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, robots, services
+from fleet_market.cli import customers, demo, keys, ledger, robots, services
 from fleet_market.protocol.envelope import Envelope
+from fleet_market.protocol.seal import Seal
 
 app = typer.Typer(
     name="fleet-market",
@@ -19,8 +20,11 @@ app = typer.Typer(
 )
 app.add_typer(customers.order, name="order")
 app.add_typer(robots.robot, name="robot")
+app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(keys.keys, name="keys")
 app.command()(customers.robots)
 app.command()(customers.why)
+app.command()(ledger.replay)
 app.command()(services.broker)
 app.command()(services.oracle)
 app.command()(services.mosquitto)
@@ -29,5 +33,7 @@ app.command()(demo.demo)
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of every message on the wire."""
-    typer.echo(json.dumps(TypeAdapter(Envelope).json_schema(), indent=2))
+    """Print the JSON Schema of every message on the wire, and of the seal in front of it where there are keys."""
+    whole = TypeAdapter(Envelope).json_schema()
+    whole["$defs"]["Seal"] = Seal.model_json_schema()
+    typer.echo(json.dumps(whole, indent=2))

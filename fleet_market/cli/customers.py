@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
-from fleet_market.cli.services import DEFAULT_MQTT, MqttOption
+from fleet_market.cli.services import DEFAULT_MQTT, KeysOption, MqttOption
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
     ASK_PARTS,
+    MAX_GROUP,
+    MAX_PRICE_UC,
+    MAX_PRIORITY,
     CancelOrder,
     FieldError,
     LotRecord,
@@ -31,13 +36,14 @@ from fleet_market.protocol.messages import (
     StatusRequest,
     WhyReply,
     WhyRequest,
+    printable,
 )
 from fleet_market.units import Credits
 
 EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
 
 order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
-console = Console()
+console = Console(markup=False, emoji=False)  # what strangers wrote is shown as it is
 
 AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -55,22 +61,37 @@ def post(
     payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
     deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
     release: Annotated[float, typer.Option(help="Seconds from now until it is on sale.", min=0)] = 0.0,
+    priority: Annotated[int, typer.Option(help="Sold in earlier rounds than lower ones.", min=0, max=MAX_PRIORITY)] = 0,
+    lateness_per_h: Annotated[
+        str, typer.Option(help="What an hour after the deadline costs you, credits; 0: nobody may be late.")
+    ] = "0",
+    value: Annotated[str, typer.Option(help="Value of the goods, credits: counts against robots that fail.")] = "0",
+    after: Annotated[str | None, typer.Option(metavar="ID", help="Your order that must be settled first.")] = None,
+    group: Annotated[str | None, typer.Option(metavar="WORD", help="Awarded in one batch with all of its group.")] = None,
+    group_size: Annotated[int, typer.Option(help="Orders of the group.", min=1, max=MAX_GROUP)] = 1,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Post an order; its maximum price is put on hold."""
     body = PostOrder(
         order=_id(OrderId, order_id, "ID"),
-        pickup=pickup[:64],
-        dropoff=dropoff[:64],
+        pickup=_place(pickup, "--pickup"),
+        dropoff=_place(dropoff, "--dropoff"),
         payload_kg=payload,
         release_s=release,
         deadline_s=deadline,
         max_price_uc=_credits(max_price, "--max-price"),
+        priority=priority,
+        lateness_uc_per_h=_credits(lateness_per_h, "--lateness-per-h", least=0),
+        value_uc=_credits(value, "--value", least=0),
+        after=None if after is None else _id(OrderId, after, "--after"),
+        group=None if group is None else _id(OrderId, group, "--group"),
+        group_size=group_size,
     )
-    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("order", body, OrderReply))
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("order", body, OrderReply))
     _show_reply(reply, as_json)
 
 
@@ -79,12 +100,13 @@ def cancel(
     order_id: Annotated[str, typer.Argument(metavar="ID")],
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an order back; possible until a robot takes the parcel."""
+    """Take an order back; a parcel that is on its way is brought back to its pickup at the agreed price."""
     body = CancelOrder(order=_id(OrderId, order_id, "ID"))
-    _show_reply(_ask(mqtt, customer, timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
+    _show_reply(_ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
 
 
 @order.command()
@@ -95,12 +117,15 @@ def quote(
     deadline: Annotated[float, typer.Option(help="Seconds from now.", min=1)] = 600.0,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     timeout: TimeoutOption = 20.0,
     as_json: JsonOption = False,
 ) -> None:
     """Ask the robots what an order would cost now; nothing is bought."""
-    body = QuoteRequest(pickup=pickup[:64], dropoff=dropoff[:64], payload_kg=payload, deadline_s=deadline)
-    reply = _ask(mqtt, customer, timeout, lambda r: r.ask("quote", body, QuoteReply))
+    body = QuoteRequest(
+        pickup=_place(pickup, "--pickup"), dropoff=_place(dropoff, "--dropoff"), payload_kg=payload, deadline_s=deadline
+    )
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("quote", body, QuoteReply))
     if as_json:
         _print_json(reply)
     elif reply.best_ask_uc is not None:
@@ -121,6 +146,7 @@ def watch(
     ] = None,
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show orders as they change."""
@@ -148,15 +174,23 @@ def watch(
                     return view.state
         return None
 
-    state = _ask(mqtt, customer, 10.0, follow)
+    state = _ask(Access(mqtt, keys, customer), 10.0, follow)
     if state is None:
         raise InputError("command line", "ID", order_id, "no such order: use the id of one that was posted")
     raise typer.Exit(0 if state is OrderState.SETTLED else EXIT_NO_SUCCESS)
 
 
-def robots(mqtt: MqttOption = DEFAULT_MQTT, timeout: TimeoutOption = 10.0, as_json: JsonOption = False) -> None:
+def robots(
+    mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
+    customer: AsOption = "demo",
+    timeout: TimeoutOption = 10.0,
+    as_json: JsonOption = False,
+) -> None:
     """List the robots that the market knows."""
-    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply))
+    reply = _ask(
+        Access(mqtt, keys, customer), timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply)
+    )
     if as_json:
         _print_json(reply)
         return
@@ -170,12 +204,14 @@ def robots(mqtt: MqttOption = DEFAULT_MQTT, timeout: TimeoutOption = 10.0, as_js
 def why(
     order_id: Annotated[str, typer.Argument(metavar="ORDER")],
     mqtt: MqttOption = DEFAULT_MQTT,
+    keys: KeysOption = None,
+    customer: AsOption = "demo",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Tell who asked what for an order, and why it went where it went or why nobody took it."""
     body = WhyRequest(order=_id(OrderId, order_id, "ORDER"))
-    reply = _ask(mqtt, "demo", timeout, lambda r: r.ask("why", body, WhyReply))
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("why", body, WhyReply))
     if as_json:
         _print_json(reply)
     elif reply.view is None:
@@ -184,6 +220,8 @@ def why(
         console.print(f"{reply.view.order} is {reply.view.state}. {reply.view.note}".rstrip())
         for record in reply.records:
             console.print(_asks_table(record))
+            if record.not_asked:
+                console.print(f"{record.not_asked} more robots were not asked: other lots were nearer to them")
     raise typer.Exit(0 if reply.found else EXIT_REFUSED)
 
 
@@ -191,20 +229,34 @@ def _asks_table(record: LotRecord) -> Table:
     """Return who asked what, made of what; parts that nobody has are left out."""
     used = [i for i in range(len(ASK_PARTS)) if any(ask.parts_uc is not None and ask.parts_uc[i] for ask in record.asks)]
     table = Table(
-        "robot", "owner", "ask", *(ASK_PARTS[i] for i in used), "outcome", title=f"{record.call}: {record.summary}"
+        "robot",
+        "owner",
+        "ask",
+        *(ASK_PARTS[i] for i in used),
+        "handicap",
+        "outcome",
+        title=f"{record.call}: {record.summary}",
     )
     for ask in record.asks:
-        parts = [ask.ask_uc, *(None if ask.parts_uc is None else ask.parts_uc[i] for i in used)]
+        parts = [ask.ask_uc, *(None if ask.parts_uc is None else ask.parts_uc[i] for i in used), ask.handicap_uc or None]
         table.add_row(ask.robot, ask.owner, *("" if p is None else f"{Credits(p)}" for p in parts), ask.outcome)
     return table
 
 
-def _ask(mqtt: str, customer: str, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
-    host, port = parse_endpoint(mqtt)
-    name = _id(CustomerId, customer, "--as")
+class Access(NamedTuple):
+    """Where a customer finds the market, and as whom."""
+
+    mqtt: str
+    keys: Path | None
+    customer: str
+
+
+def _ask(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
+    host, port = parse_endpoint(access.mqtt)
+    name = _id(CustomerId, access.customer, "--as")
 
     async def run() -> Answer:
-        async with Requester(host, port, name, timeout_s=timeout_s) as requester:
+        async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys) as requester:
             return await action(requester)
 
     return asyncio.run(run())
@@ -222,20 +274,28 @@ def _show_reply(reply: OrderReply, as_json: bool) -> None:
 
 def _show_errors(errors: tuple[FieldError, ...]) -> None:
     for error in errors:
-        console.print(f"[red]refused:[/] {error.field} was {error.value!r}: {error.mend}", highlight=False, soft_wrap=True)
+        line = Text.assemble(("refused:", "red"), f" {error.field} was {error.value!r}: {error.mend}")
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print_json(reply: BaseModel) -> None:
     typer.echo(reply.model_dump_json(indent=2))
 
 
-def _credits(text: str, option: str) -> int:
+def _place(text: str, option: str) -> str:
+    if printable(text) != text:
+        raise InputError("command line", option, text, "leave out line breaks and control characters")
+    return text[:64]
+
+
+def _credits(text: str, option: str, *, least: int = 1) -> int:
     try:
         amount = Credits.parse(text).micro
     except ValueError as error:
         raise InputError("command line", option, text, str(error)) from None
-    if amount <= 0:
-        raise InputError("command line", option, text, "use more than 0 credits")
+    if not least <= amount <= MAX_PRICE_UC:
+        low = "more than 0" if least else "at least 0"
+        raise InputError("command line", option, text, f"use {low} and at most {Credits(MAX_PRICE_UC)} credits")
     return amount
 
 

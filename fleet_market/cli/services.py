@@ -11,6 +11,7 @@ import typer
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.guard import KEYS_VARIABLE, only_loopback
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.broker import Broker, BrokerConfig
@@ -20,17 +21,32 @@ from fleet_market.errors import InputError
 from fleet_market.ids import ZoneId
 from fleet_market.robot.floor import lay_out
 
+KeysOption = Annotated[
+    Path | None, typer.Option("--keys", envvar=KEYS_VARIABLE, help="Folder of keys; without: unsigned, loopback only.")
+]
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
 DEFAULT_MQTT = "127.0.0.1:1883"
 
 
 def broker(
     fleet: Annotated[Path, typer.Option(help="Fleet file: terms, customers, places.")],
-    database: Annotated[Path, typer.Option(help="The market's database; made if it is not there.")],
+    database: Annotated[
+        str,
+        typer.Option(
+            "--database",
+            "--store",
+            envvar="FLEET_MARKET_STORE",
+            help="The market's database, made if it is not there: a file (SQLite), or postgresql://user@host/name.",
+        ),
+    ],
     map_file: Annotated[Path | None, typer.Option("--map", help="Map; else the one that the fleet file names.")] = None,
     mqtt: MqttOption = DEFAULT_MQTT,
+    ledger_key: Annotated[
+        Path | None, typer.Option(help="Private Ed25519 key (PEM) that signs the journal's head of each day.")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Draws the ties.")] = "0",
     simulated: Annotated[bool, typer.Option(help="Take the time from a simulator's clock on MQTT.")] = False,
+    keys: KeysOption = None,
 ) -> None:
     """Run the market of one zone."""
     host, port = parse_endpoint(mqtt)
@@ -49,7 +65,9 @@ def broker(
         customers=loaded.customers,
         seed=seed,
         simulated=simulated,
+        ledger_key=ledger_key,
         traffic=floor.traffic(),
+        keys=keys,
     )
 
     async def serve() -> None:
@@ -64,18 +82,31 @@ def broker(
     run_until_signal(serve())
 
 
-def oracle(mqtt: MqttOption = DEFAULT_MQTT, zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main") -> None:
+def oracle(
+    mqtt: MqttOption = DEFAULT_MQTT,
+    zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main",
+    keys: KeysOption = None,
+) -> None:
     """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
     host, port = parse_endpoint(mqtt)
-    run_until_signal(run_oracle(OracleConfig(host, port, ZoneId(zone))))
+    run_until_signal(run_oracle(OracleConfig(host, port, ZoneId(zone), keys)))
 
 
 def mosquitto(
     folder: Annotated[Path, typer.Option(help="Where to unpack it without privilege.")] = Path(".cache/mosquitto"),
     run: Annotated[int | None, typer.Option(metavar="PORT", help="Run it on this loopback port.", min=1, max=65535)] = None,
+    keys: KeysOption = None,
+    bind: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs keys.")] = "127.0.0.1",
 ) -> None:
     """Find Mosquitto, or fetch it: from apt, or without any privilege into a folder; run it if asked."""
+    if keys is None:
+        only_loopback(bind, "--bind")
     found = mosquitto_adapter.install(folder, say=typer.echo)
     if run is not None:
-        config = mosquitto_adapter.write_config(folder / f"port-{run}", run)
+        if keys is None:
+            config = mosquitto_adapter.write_config(folder / f"port-{run}", run)
+        else:
+            from fleet_market.adapters.key_folder import BROKER, broker_tls  # noqa: PLC0415 - see guard_for
+
+            config = mosquitto_adapter.write_config(keys / BROKER, run, tls=broker_tls(keys, bind))
         os.execve(found.path, [str(found.path), "-c", str(config)], found.environment())  # noqa: S606 - becomes Mosquitto

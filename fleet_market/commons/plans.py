@@ -130,6 +130,13 @@ class Schedule:
             _need(self.plans[other].needs[their_i], robot, passed)
         self.plans[robot] = plan
 
+    def replace(self, robot: RobotId, plan: Plan) -> None:
+        """Replace the robot's plan although it is in conflict with others; leave that they have to drive stays."""
+        for theirs in self.plans.values():
+            for needs in theirs.needs[: theirs.released]:
+                needs.pop(robot, None)
+        self.plans[robot] = plan
+
     def _close_pairs(self, mine: Plan, theirs: Plan) -> Sequence[tuple[int, int]]:
         first, other_first = mine.open_points(), theirs.open_points()
         a, b = np.array([mine.points[i] for i in first]), np.array([theirs.points[i] for i in other_first])
@@ -144,7 +151,8 @@ class Schedule:
     def refresh(self, now_s: float) -> None:
         """Bring the expected times up to date, in the order in which the plans wait for each other.
 
-        A plan that waits for one that has been interrupted never goes on: its times become infinite.
+        A plan that waits for one that has been interrupted, or replaced by a stay, never goes on: its times become
+        infinite.
         """
         events = sorted(
             (plan.arrive_s[i], robot, i)
@@ -165,8 +173,8 @@ class Schedule:
         plan = self.plans[robot]
         if plan.passed >= passed:
             return -math.inf
-        if plan.ends and passed > plan.released:
-            return math.inf
+        if passed > (plan.released if plan.ends else len(plan.points)):
+            return math.inf  # it was interrupted, or stays where it is instead
         return plan.arrive_s[passed - 1]
 
     def in_conflict(self, robot: RobotId) -> list[RobotId]:

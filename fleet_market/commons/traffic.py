@@ -157,7 +157,7 @@ class TrafficControl:
             for other, theirs in self._schedule.plans.items()
             if other != robot and any(needs.get(robot, 0) > before.passed for needs in theirs.needs[theirs.released :])
         ]
-        self._schedule.plans[robot] = plan
+        self._schedule.replace(robot, plan)
         messages = self._interrupt([*waiting, *self._schedule.in_conflict(robot)], reason, now_s)
         self._schedule.put(robot, plan)
         return messages

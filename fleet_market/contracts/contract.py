@@ -25,6 +25,8 @@ class Contract:
     answer_by_ns: int
     limit_ns: int
     """Even a robot that is alive loses the contract after this."""
+    due_ns: int = 0
+    """The deadline, or when the robot promised to be done if that is later: lateness is counted from here."""
     accepted: bool = False
     lease_until_ns: int = 0
     phase: Phase = Phase.QUEUED

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleet_market.ids import ContractId, CustomerId, OrderId, RobotId, TransferId
+from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, TransferId
 from fleet_market.protocol.messages import LotRecord, OrderState, OrderView, Place
 
 MAX_RECORDS = 50
 """Clearing records kept per order; of a lot that nobody takes, the newest are kept."""
+NS_PER_H = 3_600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A price at which an owner had an order awarded."""
+
+    owner: OwnerId
+    price_uc: int
 
 
 @dataclass(slots=True)
@@ -27,6 +36,12 @@ class Order:
     deadline_ns: int
     max_price_uc: int
     hold: TransferId
+    priority: int = 0
+    lateness_uc_per_h: int = 0
+    value_uc: int = 0
+    after: OrderId | None = None
+    group: OrderId | None = None
+    group_size: int = 1
     state: OrderState = OrderState.SCHEDULED
     attempts: int = 0
     contract: ContractId | None = None
@@ -40,6 +55,28 @@ class Order:
     note: str = ""
     cool_until_ns: dict[RobotId, int] = field(default_factory=dict)
     records: list[LotRecord] = field(default_factory=list)
+    opened_ns: int = 0
+    """When it came on sale."""
+    broken: list[Promise] = field(default_factory=list)
+    """Awards that were not kept, oldest first."""
+    refund_uc: int = 0
+    brought_back_from: Place | None = None
+    """Set when it was cancelled with the parcel aboard: where it was to go; `dropoff` is then where it came from."""
+
+    @property
+    def last_call_ns(self) -> int:
+        """When it is worth nothing any more: at its deadline, or when lateness has eaten up the budget."""
+        if self.lateness_uc_per_h == 0:
+            return self.deadline_ns
+        return self.deadline_ns + self.max_price_uc * NS_PER_H // self.lateness_uc_per_h
+
+    def rank(self, now_ns: int, aging_ns: int) -> int:
+        """Return its priority, grown by one for every `aging_ns` on sale."""
+        return self.priority + max(0, now_ns - self.opened_ns) // aging_ns
+
+    def bound_group(self) -> OrderId | None:
+        """Return the group that it must be awarded with; what was awarded once is sold again alone."""
+        return self.group if self.attempts == 0 else None
 
     def keep(self, record: LotRecord) -> None:
         """Remember what a batch did with this order; repeated refusals replace each other."""
@@ -77,4 +114,9 @@ class Order:
             awarded_ns=self.awarded_ns,
             settled_ns=self.settled_ns,
             note=self.note[:160],
+            priority=self.priority,
+            lateness_uc_per_h=self.lateness_uc_per_h,
+            after=self.after,
+            group=self.group,
+            refund_uc=self.refund_uc,
         )

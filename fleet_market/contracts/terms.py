@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fleet_market.protocol.messages import Body
+from fleet_market.protocol.messages import MAX_ASKS, Body
 
+MAX_QUOTES_PER_CALL = 4
+"""Requests for quotes that ride on one call; more wait for the next."""
 Seconds = Annotated[float, Field(gt=0.0, le=86400.0)]
 
 
@@ -15,7 +17,17 @@ class MarketTerms(Body):
     """Periods are seconds of market time."""
 
     batch_s: Seconds = 2.0
-    """How long a sealed call is open."""
+    """A batch opens this long after the last one at the earliest, and its first round waits this long for asks at most."""
+    mechanism: Literal["vcg", "first_price", "second_price", "ssi"] = "vcg"
+    """How a round is cleared; see `fleet_market.auction.Mechanism`."""
+    round_s: Seconds = 0.5
+    """Further rounds of a batch wait this long for asks at most."""
+    max_rounds: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """A batch ends after so many rounds even if more could be gained."""
+    lots_per_robot: Annotated[int, Field(ge=1, le=MAX_ASKS - MAX_QUOTES_PER_CALL)] = 20
+    """Where more lots are open, each robot is offered the nearest ones."""
+    aging_s: Seconds = 300.0
+    """For each such time on sale an order counts as of one priority more, so that none is passed over for ever."""
     accept_s: Seconds = 6.0
     """A robot must accept an award within this time."""
     lease_s: Seconds = 15.0

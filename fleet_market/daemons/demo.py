@@ -20,12 +20,13 @@ from typing import Any, Protocol
 import yaml
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
+from fleet_market.adapters.exports import export_csv
 from fleet_market.adapters.fleet_files import load_fleet, load_orders, write_fleet
+from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.picture import Picture, draw
 from fleet_market.adapters.requests import Requester
-from fleet_market.adapters.sqlite_store import export_csv
 from fleet_market.body import Point
 from fleet_market.daemons.demo_report import summarise, versions
 from fleet_market.daemons.supervisor import Program, Supervisor
@@ -43,6 +44,8 @@ READY_TIMEOUT_S = 90.0
 LOOK_S = 1.0
 FIRST_CUSTOMER = CustomerId("demo")
 LOOPBACK = "127.0.0.1"
+UNSIGNED = {KEYS_VARIABLE: ""}
+"""The demo's own broker is on the loopback interface and knows no keys, whatever the user's environment names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     port = mosquitto_adapter.free_port()
     address = f"{LOOPBACK}:{port}"
     record = _Record()
-    environment = discovery.loopback_environment(discovery.free_domain_id(), out / "logs")
+    environment = UNSIGNED | discovery.loopback_environment(discovery.free_domain_id(), out / "logs")
 
     def bereaved(name: str, code: int) -> None:
         screen.say(f"{name} died with exit code {code}: its task goes to another robot")
@@ -221,9 +224,10 @@ async def _start(
     files = ["--fleet", str(out / "fleet.yaml")]
     command = [python, "-m", "fleet_market"]
     broker = [*command, "broker", *files, "--database", str(out / "market.db"), "--mqtt", address]
-    supervisor.start(Program("market", [*broker, "--seed", str(options.seed), "--simulated"], ready="READY", stage=1))
+    market = [*broker, "--seed", str(options.seed), "--simulated"]
+    supervisor.start(Program("market", market, UNSIGNED, ready="READY", stage=1))
     oracle = [*command, "oracle", "--mqtt", address, "--zone", setting.fleet.zone]
-    supervisor.start(Program("oracle", oracle, ready="READY", stage=1))
+    supervisor.start(Program("oracle", oracle, UNSIGNED, ready="READY", stage=1))
     simulator = [
         python, "-m", "fleet_market_ros.simulator", *files, "--map", str(setting.map.resolve()), "--mqtt", address,
         "--speed", str(options.speed), "--seed", str(options.seed), "--out", str(out),
@@ -288,6 +292,12 @@ async def _post(setting: _Setting, requester: Requester, record: _Record, screen
             release_s=row.release_s,
             deadline_s=row.deadline_s,
             max_price_uc=row.max_price_uc,
+            priority=row.priority,
+            lateness_uc_per_h=row.lateness_uc_per_h,
+            value_uc=row.value_uc,
+            after=row.after,
+            group=row.group,
+            group_size=row.group_size,
             from_ns=now.now_ns,
         )
         reply = await requester.ask("order", order, OrderReply)

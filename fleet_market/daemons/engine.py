@@ -7,25 +7,33 @@ send what follows from it. A start replays the stored inputs, so that recovery a
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 
-from fleet_market.adapters.sqlite_store import MAX_REPLIES, SqliteStore
+from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.errors import BrokerError, LedgerMismatchError
 from fleet_market.ids import Identifier, MessageId, derive
-from fleet_market.ledger import Event, OutboxRow, StoreRecord
-from fleet_market.market import Command, Market, OpenMarket, Outcome, Send
-from fleet_market.market.commands import SELF, read_logged
+from fleet_market.ledger import GENESIS, Event, Head, Heads, HeadSigner, OutboxRow, StoreRecord
+from fleet_market.market import Command, Market, Outcome, Replayed, Send, order_faults
+from fleet_market.market import replay as replay_log
+from fleet_market.market.commands import SELF
 from fleet_market.ports import Transport
-from fleet_market.protocol.envelope import Envelope, encode
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import Receipt
 
 log = logging.getLogger(__name__)
 
 MAX_UNPUBLISHED = 10_000
 """Inputs whose effects wait to be sent; beyond that no further input is taken."""
+MAX_REPLIES = 100_000
+"""Answers kept in memory, to be given again; the store knows the older ones."""
 RESEND_S = 5.0
 """A message that must arrive is sent again after this long without a receipt (wall time)."""
 
@@ -46,52 +54,92 @@ class Engine:
     ----------
     market : Market
         Fresh; `recover` brings it to where the store is.
-    store : SqliteStore
+    store : Reads
+        A store of `fleet_market.adapters.stores`.
     writer : StoreWriter
         The only one that writes to `store`.
+    signer : HeadSigner, optional
+        Signs the journal's head of each day.
     """
 
-    def __init__(self, market: Market, store: SqliteStore, writer: StoreWriter) -> None:
+    def __init__(self, market: Market, store: Reads, writer: StoreWriter, signer: HeadSigner | None = None) -> None:
         self.market = market
-        self._store, self._writer = store, writer
+        self._store, self._writer, self._signer = store, writer, signer
+        self._heads = Heads(signer)
+        self._due_heads: tuple[Head, ...] = ()
+        self._hash = GENESIS
         self._effects: asyncio.Queue[_Effect] = asyncio.Queue(MAX_UNPUBLISHED)
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
         self._outbox: dict[str, tuple[str, bytes]] = {}
+        self._forgot = False
         self._seq = self._sent = self.now_ns = self.epoch = 0
 
+    @property
+    def inputs(self) -> int:
+        """How many inputs the market has taken since its first start."""
+        return self._seq
+
     def recover(self) -> None:
-        """Re-make the market from the stored inputs.
+        """Re-make the market from the stored inputs, and audit it.
 
         Raises
         ------
         LedgerMismatchError
-            If the books that follow from the inputs are not those in the database.
+            If the books that follow from the inputs are not those in the database, or are not sound.
+        StoreError
+            If the database cannot be read.
         """
-        found = self._store.recover()
-        for event in found.events:
-            body = read_logged(event.body)
-            self.epoch += isinstance(body, OpenMarket)
-            message = None if event.message_id is None else MessageId(event.message_id)
-            self.market.handle(Command(event.source, body, event.now_ns, message, event.sid))
-            self._seq, self.now_ns = event.seq, max(self.now_ns, event.now_ns)
+        with _without_collector():
+            at = replay_log(self.market, self._store.events(), each=self._remember)
+        self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, at.epoch, at.hash
+        if at.diverged:
+            log.warning("this program words or decides %d of %d stored inputs otherwise than the one that took them, "
+                        "first input %d", len(at.diverged), at.seq, at.diverged[0])  # fmt: skip
         ledger = self.market.ledger
-        if tuple(ledger.journal) != found.journal or ledger.balances() != found.balances:
+        same = all(ours == stored for ours, stored in zip_longest(ledger.journal, self._store.journal()))
+        if not same or ledger.balances() != self._store.balances():
             raise LedgerMismatchError("the stored inputs lead to other books than those stored: do not trade, audit first")
-        if faults := ledger.audit():
+        if faults := [*ledger.audit(), *order_faults(self.market.state)]:
             raise LedgerMismatchError("; ".join(faults))
-        self._replies.update(found.replies)
-        self._outbox = {row.id: (row.topic, row.payload) for row in found.outbox}
+        self._recover_outbox(at)
+        days = [head.day for head in self._store.heads()]
+        self._heads = Heads(self._signer, max(days, default=-1))
+        self._due_heads = self._heads.follow(ledger.journal)
+
+    def _remember(self, event: Event) -> None:
+        if event.message_id is not None:
+            self._keep_reply(event.source, event.message_id, event.reply)
+
+    def _keep_reply(self, source: str, message_id: str, reply: tuple[str, bytes] | None) -> None:
+        self._replies[source, message_id] = reply
+        if len(self._replies) > MAX_REPLIES:
+            self._replies.popitem(last=False)
+            self._forgot = True
+
+    def _recover_outbox(self, at: Replayed) -> None:
+        rows = self._store.outbox()
+        if at.diverged:
+            self._outbox = {row.id: (row.topic, row.payload) for row in rows}
+            return
+        for row in rows:
+            send = at.waiting.get(MessageId(row.id))
+            if send is None or (send.topic, send.body) != (row.topic, decode(row.payload, limit=MAX_OUTBOUND_BYTES).body):
+                raise LedgerMismatchError(f"message {row.id} of the outbox follows from no stored input")
+        if missing := at.waiting.keys() - {row.id for row in rows}:
+            raise LedgerMismatchError(f"message {min(missing)} should wait in the outbox and is not there")
+        self._outbox = {row.id: (row.topic, row.payload) for row in rows}
+
+    def waiting(self) -> int:
+        """Return how many inputs wait for the disk or to be answered."""
+        return self._effects.qsize()
 
     async def take(self, command: Command, ack: Ack = lambda: None) -> None:
         """Take one input; returns when it is decided and queued for the disk, not when it is stored.
 
         An input that was taken before gets the stored answer again.
         """
-        key = (command.source, command.message_id or "")
-        if command.message_id is not None and key in self._replies:
-            reply = self._replies[key]
-            again = () if reply is None else ((*reply, False),)
-            await self._effects.put(_Effect(None, again, ack))
+        if (known := self._answered(command)) is not None:
+            await self._effects.put(_Effect(None, tuple((*reply, False) for reply in known), ack))
             return
         self.now_ns = max(self.now_ns, command.now_ns)
         outcome = self.market.handle(command)
@@ -102,6 +150,18 @@ class Engine:
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
         await self._effects.put(_Effect(stored, public, ack))
+
+    def _answered(self, command: Command) -> Sequence[tuple[str, bytes]] | None:
+        """Return the answer that this input has got before (empty if it got none), None if it is new."""
+        if command.message_id is None:
+            return None
+        key = (command.source, command.message_id)
+        if key in self._replies:
+            reply = self._replies[key]
+            return () if reply is None else (reply,)
+        if self._forgot and (event := self._store.find_event(*key)) is not None:
+            return () if event.reply is None else (event.reply,)
+        return None
 
     async def tell(self, sends: Sequence[Send], ack: Ack = lambda: None) -> None:
         """Send messages that follow from nothing stored, in their turn; then acknowledge what they answer."""
@@ -114,24 +174,35 @@ class Engine:
         self._seq += 1
         reply = next(((send.topic, payload) for send, payload in messages if send.reply), None)
         if command.message_id is not None:
-            self._replies[command.source, command.message_id] = reply
-            if len(self._replies) > MAX_REPLIES:
-                self._replies.popitem(last=False)
+            self._keep_reply(command.source, command.message_id, reply)
         outbox: dict[str, tuple[str, bytes]] = {
             send.id: (send.topic, payload) for send, payload in messages if send.id is not None
         }
-        done = tuple(i for i in outcome.done if self._outbox.pop(i, None) is not None)
+        done = tuple(i for i in outcome.done if self._may_confirm(command, i) and self._outbox.pop(i, None) is not None)
         self._outbox.update(outbox)
+        event = Event(
+            self._seq, command.now_ns, command.source, command.message_id, command.sid, command.logged(), outcome.lookups,
+            reply, outcome.digest(),
+        )  # fmt: skip
+        self._hash = event.after(self._hash)
+        heads, self._due_heads = (*self._due_heads, *self._heads.follow(outcome.entries)), ()
         record = StoreRecord(
-            event=Event(self._seq, command.now_ns, command.source, command.message_id, command.sid, command.logged()),
-            reply=reply,
+            event=replace(event, hash=self._hash),
             accounts=tuple(outcome.accounts),
             entries=tuple(outcome.entries),
             balances=tuple(outcome.balances.items()),
             outbox=tuple(OutboxRow(i, topic, payload) for i, (topic, payload) in outbox.items()),
             done=done,
+            heads=heads,
         )
         return self._writer.submit(record)
+
+    def _may_confirm(self, command: Command, message: str) -> bool:
+        """Return whether a message waits, and a receipt for it comes from whom it was sent to."""
+        waiting = self._outbox.get(message)
+        return waiting is not None and (
+            not isinstance(command.body, Receipt) or topics.parse(waiting[0]).name == command.source
+        )
 
     def _sealed(self, send: Send) -> bytes:
         self._sent += 1
@@ -164,6 +235,11 @@ class Engine:
                     await transport.publish(topic, payload, retain=retain)
                 except BrokerError as error:
                     log.info("not sent, %s", error)
+            self._effects.task_done()
+
+    async def settled(self) -> None:
+        """Wait until all that was taken so far is stored and sent."""
+        await self._effects.join()
 
     async def resend(self, transport: Transport) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""
@@ -177,3 +253,15 @@ class Engine:
                     except BrokerError as error:
                         log.info("not sent again, %s", error)
                         break
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Spare the search for garbage while nearly all that is made is kept: a sixth of a replay's time."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
+from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.auction import LotOffer, SealedAsk
 from fleet_market.errors import BrokerError, ProtocolError
@@ -14,6 +16,7 @@ from fleet_market.oracle import fair_bands
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import Band, Cleared, LotRecord
+from fleet_market.protocol.registry import Role
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +32,23 @@ class OracleConfig:
     host: str
     port: int
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
+    keys: Path | None = None
 
 
 def bands_of(call: CallId, records: list[LotRecord]) -> list[Band]:
-    """Return the bands of one closed batch, from all that its clearing records tell."""
+    """Return the bands of one closed batch, from all that its clearing records tell: each round is a market of its own.
+
+    The records hold the asks of the round that sold a lot, or of the last one. Where a batch had several rounds, what else
+    was on sale in an earlier one is not known, and its bands are an approximation.
+    """
+    rounds = sorted({record.round for record in records})
+    return [band for number in rounds for band in _bands_of_round(call, [r for r in records if r.round == number])]
+
+
+def _bands_of_round(call: CallId, records: list[LotRecord]) -> list[Band]:
     offers = [LotOffer(record.order, record.budget_uc) for record in records]
     asks = [
-        SealedAsk(ask.robot, ask.owner, record.order, ask.ask_uc)
+        SealedAsk(ask.robot, ask.owner, record.order, ask.ask_uc, ask.handicap_uc)
         for record in records
         for ask in record.asks
         if ask.ask_uc is not None
@@ -63,7 +76,8 @@ async def run_oracle(config: OracleConfig) -> None:
     """Serve until cancelled."""
     mqtt = MqttConfig(config.host, config.port, NAME)
     pages: defaultdict[CallId, dict[int, Cleared]] = defaultdict(dict)
-    async with MqttTransport(mqtt, [(topics.view(config.zone, "cleared"), 1)]) as transport:
+    guard = guard_for(config.keys, Role.ORACLE, NAME, config.host)
+    async with MqttTransport(mqtt, [(topics.view(config.zone, "cleared"), 1)], guard=guard) as transport:
         await transport.connected.wait()
         log.info("READY")
         async for delivery in transport.deliveries():

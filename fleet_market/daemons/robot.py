@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.memory_files import load_memory, save_memory
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.body import Job, Result
@@ -18,7 +19,8 @@ from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
 from fleet_market.ports import Clock, RobotDriver
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Presence
+from fleet_market.protocol.messages import Announce, AnyBody, Presence, WirePose
+from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
 from fleet_market.robot.memory import Memory
@@ -58,6 +60,8 @@ class RobotConfig:
     zone: ZoneId = ZoneId("main")  # noqa: RUF009 - an immutable string
     memory: Path | None = None
     """File that keeps what the robot learns; without it a start begins with the data sheet again."""
+    keys: Path | None = None
+    """Folder of keys; without keys the MQTT broker must be on the loopback interface."""
 
 
 class RobotDaemon:
@@ -80,6 +84,7 @@ class RobotDaemon:
         self.config, self.agent = config, Agent(config.agent, _memory(config))
         self._driver, self._clock = driver, clock
         self._robot = config.agent.robot
+        self._guard = guard_for(config.keys, Role.ROBOT, self._robot, config.host)
         self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
         self._job: asyncio.Task[None] | None = None
 
@@ -94,7 +99,8 @@ class RobotDaemon:
         await self._driver.open(timeout_s=OPEN_TIMEOUT_S)
         try:
             wanted = [(topics.to_robot(self._robot, "#"), 1), (topics.zone(self.config.zone, "#"), 1)]
-            async with MqttTransport(self._mqtt(), wanted, on_connect=[self._greet]) as self._transport:
+            transport = MqttTransport(self._mqtt(), wanted, on_connect=[self._greet], guard=self._guard)
+            async with transport as self._transport:
                 await self._transport.connected.wait()
                 try:
                     async with asyncio.TaskGroup() as self._tasks:
@@ -141,6 +147,7 @@ class RobotDaemon:
             max_payload_kg=robot.max_payload_kg,
             max_speed_mps=robot.max_speed_mps,
             battery_wh=battery.capacity_wh,
+            home=WirePose.of(self.config.agent.home),
         )
         for kind, body in (("announce", announce), ("presence", Presence(status="online", zone=self.config.zone))):
             message = self._envelope(body, MessageId(derive(kind, self._robot, time.time_ns())))

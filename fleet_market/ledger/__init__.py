@@ -1,23 +1,37 @@
 """Double-entry ledger in whole micro-credits: append-only, two-phase, idempotent, hash-chained. Pure."""
 
-from fleet_market.ledger.accounts import AccountKind, Balance, account
-from fleet_market.ledger.journal import Entry, first_break
+from fleet_market.ledger.accounts import AccountKind, Balance, account, kind_of
+from fleet_market.ledger.audit import Metrics, audit
+from fleet_market.ledger.events import Event, first_broken_event
+from fleet_market.ledger.fold import refold
+from fleet_market.ledger.heads import Head, Heads, HeadSigner, head_faults
+from fleet_market.ledger.journal import GENESIS, Entry, first_break
 from fleet_market.ledger.ledger import Applied, Ledger
-from fleet_market.ledger.records import Event, OutboxRow, StoreRecord
+from fleet_market.ledger.records import OutboxRow, StoreRecord
 from fleet_market.ledger.transfers import Transfer, TransferKind, TransferResult
 
 __all__ = [
+    "GENESIS",
     "AccountKind",
     "Applied",
     "Balance",
     "Entry",
     "Event",
+    "Head",
+    "HeadSigner",
+    "Heads",
     "Ledger",
+    "Metrics",
     "OutboxRow",
     "StoreRecord",
     "Transfer",
     "TransferKind",
     "TransferResult",
     "account",
+    "audit",
     "first_break",
+    "first_broken_event",
+    "head_faults",
+    "kind_of",
+    "refold",
 ]

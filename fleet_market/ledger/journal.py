@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from fleet_market.ledger.transfers import Transfer
+from fleet_market.ids import AccountId, TransferId
+from fleet_market.ledger.transfers import Transfer, TransferKind
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 GENESIS = "0" * 64
 """What the first row follows."""
 
@@ -25,12 +27,40 @@ class Entry:
     hash: str
     """SHA-256 over the previous row's hash and this row's canonical form, hexadecimal."""
 
+    def fields(self) -> list[str | int | None]:
+        """Return the row as plain values, in the order of the store's columns."""
+        return [self.seq, self.timestamp_ns, *self.transfer.fields(), self.hash]
+
+    @classmethod
+    def of(cls, row: Iterable[object]) -> Entry:
+        """Return the entry of a row made by `fields`.
+
+        Raises
+        ------
+        ValueError
+            If a field is not what it must be: the row was damaged.
+        """
+        seq, stamp, id_, kind, debit, credit, amount, pending, reference, expires, digest = row
+        if not (isinstance(seq, int) and isinstance(stamp, int) and isinstance(amount, int)):
+            raise ValueError(f"seq, timestamp_ns and amount_uc must be integers, were {seq!r}, {stamp!r}, {amount!r}")  # noqa: TRY004 - damage, not a wrong call
+        if not (expires is None or isinstance(expires, int)):
+            raise ValueError(f"expires_ns must be an integer or nothing, was {expires!r}")
+        transfer = Transfer(
+            TransferId(str(id_)), TransferKind(str(kind)), AccountId(str(debit)), AccountId(str(credit)), amount,
+            None if pending is None else TransferId(str(pending)), str(reference), expires,
+        )  # fmt: skip
+        return cls(seq, stamp, transfer, str(digest))
+
+
+def canonical(values: Sequence[object]) -> str:
+    """Return what is hashed of a row: a JSON array without spaces, in ASCII."""
+    return _ENCODE(values)
+
 
 def chain(previous_hash: str, seq: int, timestamp_ns: int, transfer: Transfer) -> Entry:
     """Return the journal row of `transfer` that follows the row with `previous_hash`."""
-    row = [seq, timestamp_ns, asdict(transfer)]
-    canonical = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return Entry(seq, timestamp_ns, transfer, hashlib.sha256(f"{previous_hash}{canonical}".encode()).hexdigest())
+    row = canonical([seq, timestamp_ns, *transfer.fields()])
+    return Entry(seq, timestamp_ns, transfer, hashlib.sha256(f"{previous_hash}{row}".encode()).hexdigest())
 
 
 def first_break(entries: Iterable[Entry]) -> int | None:

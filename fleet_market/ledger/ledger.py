@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from fleet_market.ids import AccountId, TransferId
-from fleet_market.ledger.accounts import AccountKind, Balance, kind_of
-from fleet_market.ledger.journal import GENESIS, Entry, chain, first_break
+from fleet_market.ledger.accounts import GIVES_NOTHING, RECEIVES_NOTHING, AccountKind, Balance, kind_of
+from fleet_market.ledger.audit import Metrics, audit
+from fleet_market.ledger.fold import fold, move
+from fleet_market.ledger.journal import GENESIS, Entry, chain
 from fleet_market.ledger.transfers import Transfer, TransferKind, TransferResult
+from fleet_market.units import MAX_CREDITS_UC
+
+MAX_SUM_UC = 2**63 - 1
+"""Largest sum that an account may show: what the databases' integers hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,15 @@ class Applied:
     def ok(self) -> bool:
         """Whether the money is where the group wants it: made now, or made before."""
         return all(r in (TransferResult.CREATED, TransferResult.EXISTS) for r in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A transfer just made, with what its accounts held before."""
+
+    entry: Entry
+    debit: Balance
+    credit: Balance
 
 
 _ENDED_BY = {
@@ -45,6 +61,26 @@ class Ledger:
         self._resolved: dict[TransferId, TransferKind] = {}
         self._journal: list[Entry] = []
 
+    @classmethod
+    def restored(cls, accounts: Iterable[AccountId], journal: Iterable[Entry]) -> Self:
+        """Return the ledger that made `journal`; it believes the rows, `audit` says whether it should.
+
+        Raises
+        ------
+        ValueError
+            If a row names an account that is not there.
+        """
+        ledger = cls()
+        for account_id in accounts:
+            ledger.open_account(account_id)
+        for entry in fold(ledger._balances, journal):
+            t = entry.transfer
+            ledger._transfers[t.id] = t
+            if t.resolves and t.pending is not None:
+                ledger._resolved[t.pending] = t.kind
+            ledger._journal.append(entry)
+        return ledger
+
     @property
     def journal(self) -> Sequence[Entry]:
         """All rows, oldest first."""
@@ -64,6 +100,10 @@ class Ledger:
         self._balances[account_id] = Balance()
         return True
 
+    def has(self, account_id: AccountId) -> bool:
+        """Return whether there is such an account."""
+        return account_id in self._balances
+
     def balance(self, account_id: AccountId) -> Balance:
         """Return the balance of an account; raises `KeyError` if there is no such account."""
         return self._balances[account_id]
@@ -74,71 +114,60 @@ class Ledger:
 
     def totals(self) -> tuple[int, int]:
         """Return the sums of posted debits and posted credits over all accounts, micro-credits."""
-        return (
-            sum(b.debits_posted for b in self._balances.values()),
-            sum(b.credits_posted for b in self._balances.values()),
-        )
+        metrics = self.metrics()
+        return metrics.sum_debits_uc, metrics.sum_credits_uc
+
+    def metrics(self) -> Metrics:
+        """Return what the market publishes about its books."""
+        return Metrics.of(self._balances)
 
     def escrow_left_uc(self) -> int:
         """Return what lies in escrow or is on hold towards it: zero when every order is over."""
-        return sum(
-            b.credits_posted - b.debits_posted + b.credits_pending
-            for a, b in self._balances.items()
-            if kind_of(a) is AccountKind.ESCROW
-        )
+        return self.metrics().escrow_left_uc
 
     def apply(self, transfers: Sequence[Transfer], now_ns: int) -> Applied:
-        """Make all `transfers`, in their order, or none of them."""
-        before = (dict(self._balances), dict(self._resolved), len(self._journal))
+        """Make all `transfers`, in their order, or none of them; costs what they touch, not what the ledger holds."""
         results: list[TransferResult] = []
+        made: list[_Made] = []
         for transfer in transfers:
             result = self._judge(transfer, now_ns)
             results.append(result)
             if result is TransferResult.CREATED:
-                self._make(transfer, now_ns)
+                made.append(self._make(transfer, now_ns))
             elif result is not TransferResult.EXISTS:
-                self._undo(before)
+                for step in reversed(made):
+                    self._undo(step)
                 failed = [TransferResult.LINKED_FAILED] * len(transfers)
                 failed[len(results) - 1] = result
                 return Applied(tuple(failed))
-        entries = tuple(self._journal[before[2] :])
+        entries = tuple(step.entry for step in made)
         touched = sorted({a for e in entries for a in (e.transfer.debit, e.transfer.credit)})
         return Applied(tuple(results), entries, tuple((a, self._balances[a]) for a in touched))
 
     def audit(self) -> list[str]:
         """Return every violated invariant, one sentence each."""
-        faults = []
-        debits, credits_ = self.totals()
-        if debits != credits_:
-            faults.append(f"debits sum to {debits}, credits to {credits_}")
-        faults += [
-            f"{a} is overdrawn by {-b.available_uc}"
-            for a, b in sorted(self._balances.items())
-            if b.available_uc < 0 and kind_of(a) is not AccountKind.WORLD
-        ]
-        if (row := first_break(self._journal)) is not None:
-            faults.append(f"journal row {row} does not follow from those before it")
-        refolded = refold(self._balances, self._journal)
-        faults += [f"{a} holds {b}, its journal says {refolded[a]}" for a, b in self._balances.items() if refolded[a] != b]
-        return faults
+        return audit(self._balances, self._journal)
 
     def _judge(self, t: Transfer, now_ns: int) -> TransferResult:
         if (known := self._transfers.get(t.id)) is not None:
             same = known == self._completed(t)
             return TransferResult.EXISTS if same else TransferResult.EXISTS_WITH_DIFFERENT_FIELDS
-        if t.amount_uc < 0:
-            return TransferResult.AMOUNT_NEGATIVE
-        if t.amount_uc == 0 and t.kind not in (TransferKind.VOID, TransferKind.EXPIRE):
-            return TransferResult.AMOUNT_ZERO
-        if t.debit == t.credit:
-            return TransferResult.ACCOUNTS_SAME
+        if (result := _judge_alone(t)) is not TransferResult.CREATED:
+            return result
         if t.debit not in self._balances or t.credit not in self._balances:
             return TransferResult.ACCOUNT_NOT_FOUND
-        if t.resolves:
-            return self._judge_resolution(t, now_ns)
-        if kind_of(t.debit) is not AccountKind.WORLD and t.amount_uc > self._balances[t.debit].available_uc:
+        if kind_of(t.debit) in GIVES_NOTHING:
+            return TransferResult.DEBIT_NOT_ALLOWED
+        if kind_of(t.credit) in RECEIVES_NOTHING:
+            return TransferResult.CREDIT_NOT_ALLOWED
+        return self._judge_resolution(t, now_ns) if t.resolves else self._judge_sums(t)
+
+    def _judge_sums(self, t: Transfer) -> TransferResult:
+        debit, credit = self._balances[t.debit], self._balances[t.credit]
+        if kind_of(t.debit) is not AccountKind.WORLD and t.amount_uc > debit.available_uc:
             return TransferResult.EXCEEDS_BALANCE
-        return TransferResult.CREATED
+        largest = max(debit.debits_posted + debit.debits_pending, credit.credits_posted + credit.credits_pending)
+        return TransferResult.OVERFLOWS if largest > MAX_SUM_UC - t.amount_uc else TransferResult.CREATED
 
     def _judge_resolution(self, t: Transfer, now_ns: int) -> TransferResult:
         hold = self._transfers.get(t.pending) if t.pending is not None else None
@@ -163,47 +192,36 @@ class Ledger:
             return replace(t, amount_uc=self._transfers[t.pending].amount_uc)
         return t
 
-    def _make(self, transfer: Transfer, now_ns: int) -> None:
+    def _make(self, transfer: Transfer, now_ns: int) -> _Made:
         t = self._completed(transfer)
         hold = self._transfers[t.pending] if t.resolves and t.pending is not None else None
+        last = self._journal[-1] if self._journal else None
+        stamp = max(now_ns, last.timestamp_ns + 1) if last is not None else now_ns
+        entry = chain(last.hash if last is not None else GENESIS, len(self._journal) + 1, stamp, t)
+        made = _Made(entry, self._balances[t.debit], self._balances[t.credit])
         move(self._balances, t, hold.amount_uc if hold is not None else 0)
         if hold is not None:
             self._resolved[hold.id] = t.kind
         self._transfers[t.id] = t
-        last = self._journal[-1] if self._journal else None
-        stamp = max(now_ns, last.timestamp_ns + 1) if last is not None else now_ns
-        self._journal.append(chain(last.hash if last is not None else GENESIS, len(self._journal) + 1, stamp, t))
+        self._journal.append(entry)
+        return made
 
-    def _undo(self, before: tuple[dict[AccountId, Balance], dict[TransferId, TransferKind], int]) -> None:
-        self._balances, self._resolved, length = before
-        for entry in self._journal[length:]:
-            del self._transfers[entry.transfer.id]
-        del self._journal[length:]
-
-
-def move(balances: dict[AccountId, Balance], t: Transfer, held_uc: int) -> None:
-    """Add `t` to the balances; `held_uc` is the amount of the hold that it ends."""
-    debit, credit = balances[t.debit], balances[t.credit]
-    match t.kind:
-        case TransferKind.POST:
-            debit, credit = debit.plus(debit=t.amount_uc), credit.plus(credit=t.amount_uc)
-        case TransferKind.HOLD:
-            debit, credit = debit.plus(pending_debit=t.amount_uc), credit.plus(pending_credit=t.amount_uc)
-        case TransferKind.CAPTURE:
-            debit = debit.plus(debit=t.amount_uc, pending_debit=-held_uc)
-            credit = credit.plus(credit=t.amount_uc, pending_credit=-held_uc)
-        case TransferKind.VOID | TransferKind.EXPIRE:
-            debit, credit = debit.plus(pending_debit=-held_uc), credit.plus(pending_credit=-held_uc)
-    balances[t.debit], balances[t.credit] = debit, credit
+    def _undo(self, made: _Made) -> None:
+        t = self._journal.pop().transfer
+        del self._transfers[t.id]
+        if t.resolves and t.pending is not None:
+            del self._resolved[t.pending]
+        self._balances[t.debit], self._balances[t.credit] = made.debit, made.credit
 
 
-def refold(accounts: Iterable[AccountId], journal: Iterable[Entry]) -> dict[AccountId, Balance]:
-    """Return the balances that follow from the journal alone."""
-    balances = dict.fromkeys(accounts, Balance())
-    holds: dict[TransferId, int] = {}
-    for entry in journal:
-        t = entry.transfer
-        if t.kind is TransferKind.HOLD:
-            holds[t.id] = t.amount_uc
-        move(balances, t, holds.get(t.pending, 0) if t.pending is not None else 0)
-    return balances
+def _judge_alone(t: Transfer) -> TransferResult:
+    """Return what is wrong with the transfer whatever the ledger holds."""
+    if (t.pending is not None and not t.resolves) or (t.expires_ns is not None and t.kind is not TransferKind.HOLD):
+        return TransferResult.FIELDS_DO_NOT_FIT
+    if t.amount_uc < 0:
+        return TransferResult.AMOUNT_NEGATIVE
+    if t.amount_uc == 0 and t.kind not in (TransferKind.VOID, TransferKind.EXPIRE):
+        return TransferResult.AMOUNT_ZERO
+    if t.amount_uc > MAX_CREDITS_UC:
+        return TransferResult.AMOUNT_TOO_LARGE
+    return TransferResult.ACCOUNTS_SAME if t.debit == t.credit else TransferResult.CREATED

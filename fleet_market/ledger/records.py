@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from fleet_market.ids import AccountId
 from fleet_market.ledger.accounts import Balance
+from fleet_market.ledger.events import Event
+from fleet_market.ledger.heads import Head
 from fleet_market.ledger.journal import Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One input of the market; the events in their order re-make the market's state."""
-
-    seq: int
-    now_ns: int
-    source: str
-    """Who sent it: a robot, a customer, or the daemon itself."""
-    message_id: str | None
-    """Id under which the sender repeats it; None for the daemon's own."""
-    sid: int
-    body: bytes
-    """JSON of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +20,17 @@ class OutboxRow:
     topic: str
     payload: bytes
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all of it, hexadecimal: the store keeps it beside the row."""
+        return hashlib.sha256(b"\x1f".join((self.id.encode(), self.topic.encode(), self.payload))).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class StoreRecord:
     """The durable effect of one input."""
 
     event: Event
-    reply: tuple[str, bytes] | None = None
-    """Topic and payload of the answer, given again when the input is repeated."""
     accounts: tuple[AccountId, ...] = ()
     """Accounts opened."""
     entries: tuple[Entry, ...] = ()
@@ -48,3 +39,5 @@ class StoreRecord:
     outbox: tuple[OutboxRow, ...] = ()
     done: tuple[str, ...] = ()
     """Outbox rows that need not be sent any more."""
+    heads: tuple[Head, ...] = ()
+    """Heads of days that ended before this input."""

@@ -30,10 +30,18 @@ class TransferResult(StrEnum):
     EXISTS = "exists"
     """The same transfer was made before: nothing happens."""
     EXISTS_WITH_DIFFERENT_FIELDS = "exists_with_different_fields"
+    FIELDS_DO_NOT_FIT = "fields_do_not_fit"
+    """A post or a hold refers to a hold, or something else than a hold has an expiry."""
     AMOUNT_NEGATIVE = "amount_negative"
     AMOUNT_ZERO = "amount_zero"
+    AMOUNT_TOO_LARGE = "amount_too_large"
+    """More than `fleet_market.units.MAX_CREDITS_UC`."""
     ACCOUNTS_SAME = "accounts_same"
     ACCOUNT_NOT_FOUND = "account_not_found"
+    DEBIT_NOT_ALLOWED = "debit_not_allowed"
+    """A sink gives nothing back."""
+    CREDIT_NOT_ALLOWED = "credit_not_allowed"
+    """The world takes nothing: credits are burned in a sink."""
     PENDING_NOT_FOUND = "pending_not_found"
     PENDING_HAS_DIFFERENT_ACCOUNTS = "pending_has_different_accounts"
     PENDING_ALREADY_POSTED = "pending_already_posted"
@@ -42,6 +50,8 @@ class TransferResult(StrEnum):
     PENDING_NOT_EXPIRED = "pending_not_expired"
     EXCEEDS_PENDING = "exceeds_pending"
     EXCEEDS_BALANCE = "exceeds_balance"
+    OVERFLOWS = "overflows"
+    """A sum of the account would leave the 63 bits that both databases keep."""
     LINKED_FAILED = "linked_failed"
     """Nothing is wrong with this transfer, but with another one of the same group."""
 
@@ -70,6 +80,13 @@ class Transfer:
     pending: TransferId | None = None
     reference: str = ""
     expires_ns: int | None = None
+
+    def fields(self) -> list[str | int | None]:
+        """Return the fields in their order, as plain values of JSON and SQL."""
+        return [
+            str(self.id), self.kind.value, str(self.debit), str(self.credit), self.amount_uc,
+            None if self.pending is None else str(self.pending), self.reference, self.expires_ns,
+        ]  # fmt: skip
 
     @property
     def resolves(self) -> bool:

@@ -1,7 +1,21 @@
 """The market of one zone: orders, batches, contracts and money composed into one deterministic state machine."""
 
-from fleet_market.market.commands import Command, OpenMarket
+from fleet_market.market.commands import Command, OpenMarket, Pace
+from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.market import Market
 from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.replay import Replayed, ReplayError, order_faults, replay
 
-__all__ = ["Command", "Market", "OpenMarket", "Outcome", "Send"]
+__all__ = [
+    "Command",
+    "Market",
+    "OpenMarket",
+    "Outcome",
+    "Pace",
+    "PlaceBook",
+    "ReplayError",
+    "Replayed",
+    "Send",
+    "order_faults",
+    "replay",
+]

@@ -1,34 +1,42 @@
-"""The batch: open a sealed call, collect asks, clear, award."""
+"""The batch: a sealed call in rounds. Each round asks, clears and holds what it sold; the end of the batch awards it."""
 
 from __future__ import annotations
 
-from fleet_market.auction import Clearing, LotOffer, SealedAsk, clear
-from fleet_market.auction.clearing import LotAward
-from fleet_market.contracts import Contract, Order
-from fleet_market.ids import CallId, ContractId, OrderId, RobotId, derive
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from fleet_market.auction import LotOffer, Mechanism, SealedAsk, clear
+from fleet_market.contracts import Order
+from fleet_market.contracts.terms import MAX_QUOTES_PER_CALL
+from fleet_market.ids import CallId, OrderId, RobotId
+from fleet_market.market.closing import award, publish, seed_of
+from fleet_market.market.offers import Stall
 from fleet_market.market.outcome import Outcome, Send
-from fleet_market.market.state import OpenCall, PendingQuote, State, award_id
+from fleet_market.market.records import Recorder
+from fleet_market.market.release import members_of
+from fleet_market.market.state import OpenCall, State, Win
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Ask,
     AskLine,
-    AskRecord,
-    Award,
     Call,
-    Cleared,
     DeclineLine,
+    DeclineReason,
     Lot,
     LotRecord,
     OrderState,
-    QuoteReply,
+    WirePose,
 )
-from fleet_market.units import Credits, ns, seconds
+from fleet_market.units import ns
 
-MAX_LOTS = 2000
-"""Lots of one call; more wait for the next."""
-LOTS_PER_PAGE = 100
-"""A page of a call stays under the 64 KiB that the market may send."""
-RECORDS_PER_PAGE = 10
+MAX_LOTS = 10_000
+"""Lots of one batch; more wait for the next."""
+MAX_PERIODS = 10
+"""A batch opens no further round after so many batch periods, lest slow robots hold everyone up."""
+KEPT_SHARE = 2
+"""A robot that has won nothing is asked again when less than one in so many of its lots can still be had."""
+FOR_GOOD = (DeclineReason.PAYLOAD, DeclineReason.UNREACHABLE)
+"""What a robot declines for these reasons it is not offered again."""
 
 
 class Batches:
@@ -38,207 +46,259 @@ class Batches:
         self._state = state
 
     def tick(self, now_ns: int, out: Outcome) -> None:
-        """Close the call that is due and open the next one if there is anything to sell."""
+        """End the round that is due, and open the next batch when it is time and there is anything to sell."""
         call = self._state.call
         if call is not None and now_ns >= call.close_ns:
-            self._close(call, now_ns, out)
-        if self._state.call is None:
+            call.taking_part -= call.waiting
+            call.waiting = set()
+            self._clear_if_answered(call, now_ns, out)
+        if self._state.call is None and not self._state.paused and now_ns >= self._state.next_batch_ns:
             self._open(now_ns, out)
 
-    def take(self, robot: RobotId, ask: Ask, out: Outcome) -> None:
-        """Keep a robot's sealed asks; the first message for a call counts, late or foreign ones do not."""
-        call = self._state.call
-        if call is None or ask.call != call.id or robot not in self._state.robots or robot in call.asks:
+    def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:
+        """Keep a robot's sealed asks; the first message for a round counts, late or foreign ones do not.
+
+        The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others.
+        """
+        state, call = self._state, self._state.call
+        if call is None or (ask.call, ask.round) != (call.id, call.round) or robot not in call.waiting:
             return
-        if any(line.lot >= len(call.lots) for line in _lines(ask)):
+        offered = call.offered[robot]
+        lines: tuple[AskLine | DeclineLine, ...] = (*ask.declines, *reversed(ask.asks))
+        if any(line.lot >= len(offered) for line in lines):
             return
-        call.asks[robot] = ask
+        answers = {offered[line.lot]: line for line in lines}
+        call.answers[robot] = {order: line for order, line in answers.items() if order in state.orders}
+        if call.round == 1:
+            call.quotes[robot] = {order: line for order, line in answers.items() if order not in state.orders}
+        known = state.robots[robot]
+        known.at = ask.at or known.at
+        known.unfit |= {o for o, a in call.answers[robot].items() if isinstance(a, DeclineLine) and a.reason in FOR_GOOD}
+        call.taking_part.add(robot)
+        call.waiting.discard(robot)
         out.changed = True
+        self._clear_if_answered(call, now_ns, out)
+
+    def gone(self, robot: RobotId, now_ns: int, out: Outcome) -> None:
+        """Go on without a robot that has left."""
+        call = self._state.call
+        if call is None:
+            return
+        call.answers.pop(robot, None)
+        call.taking_part.discard(robot)
+        if robot in call.waiting:
+            call.waiting.discard(robot)
+            self._clear_if_answered(call, now_ns, out)
+
+    # --- a batch and its rounds ------------------------------------------------------------------------------------------
 
     def _open(self, now_ns: int, out: Outcome) -> None:
         state = self._state
-        open_orders = [o for o in state.orders.values() if o.state is OrderState.OPEN][:MAX_LOTS]
-        lots = (*(_lot(order) for order in open_orders), *(quote.lot for quote in state.quotes))
-        if not lots or not any(robot.online for robot in state.robots.values()):
+        orders = [o for o in state.live.values() if o.state is OrderState.OPEN][:MAX_LOTS]
+        quotes = state.quotes[:MAX_QUOTES_PER_CALL]
+        lots = {order.id: _lot(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
+        online = [name for name, robot in state.robots.items() if robot.online]
+        if not lots or not online:
             return
         state.batches += 1
-        call_id = CallId(f"{state.zone}:{state.epoch}:{state.batches}")
-        call = OpenCall(call_id, now_ns, now_ns + ns(state.terms.batch_s), lots)
+        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, lots)
+        call.floor = self._next_floor(call, now_ns)
         state.call, out.changed = call, True
-        pages = [lots[i : i + LOTS_PER_PAGE] for i in range(0, len(lots), LOTS_PER_PAGE)]
-        out.sends += [
-            Send(
-                topics.zone(state.zone, "call"),
-                Call(call=call.id, page=i, pages=len(pages), close_ns=call.close_ns, lots=page),
-            )
-            for i, page in enumerate(pages)
-        ]
+        state.next_batch_ns = now_ns + ns(state.terms.batch_s)
+        self._ask(call, online, now_ns, state.terms.batch_s, out)
+        self._clear_if_answered(call, now_ns, out)
 
-    def _close(self, call: OpenCall, now_ns: int, out: Outcome) -> None:
+    def _on_sale(self, call: OpenCall, now_ns: int) -> list[Order]:
+        """Return the orders of the present round."""
+        open_orders = self._unsold(call)
+        if call.floor <= 0:
+            return open_orders
+        ranks = self._ranks(open_orders, now_ns)
+        return [order for order in open_orders if ranks[order.id] >= call.floor]
+
+    def _unsold(self, call: OpenCall) -> list[Order]:
+        orders = (self._state.orders[name] for name in call.lots if name in self._state.orders)
+        return [o for o in orders if o.state is OrderState.OPEN and o.id not in call.wins and o.id not in call.left_out]
+
+    def _ranks(self, orders: Iterable[Order], now_ns: int) -> dict[OrderId, int]:
+        """Return the rank of each order, of a group the highest."""
+        aging_ns = ns(self._state.terms.aging_s)
+        own = {order.id: order.rank(now_ns, aging_ns) for order in orders}
+        best: dict[tuple[str, str | None], int] = {}
+        key_of = {name: (order.customer, order.bound_group()) for name in own if (order := self._state.orders[name])}
+        for name, key in key_of.items():
+            best[key] = max(best.get(key, 0), own[name])
+        return {name: best[key] if key[1] is not None else own[name] for name, key in key_of.items()}
+
+    def _next_floor(self, call: OpenCall, now_ns: int, *, below: int | None = None) -> int:
+        """Return the highest rank that is unsold, under `below` if given; -1 if there is none."""
+        ranks = self._ranks(self._unsold(call), now_ns).values()
+        return max((rank for rank in ranks if below is None or rank < below), default=-1)
+
+    def _ask(self, call: OpenCall, robots: Iterable[RobotId], now_ns: int, within_s: float, out: Outcome) -> None:
+        """Send the round's calls."""
         state = self._state
-        state.call, out.changed = None, True
-        orders = [o for lot in call.lots if (o := state.orders.get(lot.order)) and o.state is OrderState.OPEN]
-        asks = [ask for robot, message in sorted(call.asks.items()) for ask in self._eligible(robot, message, call, now_ns)]
-        cleared = clear(
-            [LotOffer(order.id, order.max_price_uc) for order in orders], asks, seed=derive(state.seed, call.id)
-        )
-        won = {award.order: award for award in cleared.awards}
-        records = [self._record(order, call, cleared, won, now_ns) for order in orders]
-        for order, record in zip(orders, records, strict=True):
-            order.keep(record)
-            if order.id in won:
-                self._award(order, won[order.id], call, now_ns, out)
-        pages = [records[i : i + RECORDS_PER_PAGE] for i in range(0, len(records), RECORDS_PER_PAGE)]
-        for number, page in enumerate(pages):
-            body = Cleared(
-                call=call.id,
-                page=number,
-                pages=len(pages),
-                opened_ns=call.opened_ns,
-                closed_ns=now_ns,
-                welfare_uc=cleared.welfare_uc,
-                seed=cleared.seed,
-                lots=tuple(page),
-            )
-            out.sends.append(Send(topics.view(state.zone, "cleared"), body))
-        for quote in [q for q in state.quotes if q.lot in call.lots]:
-            state.quotes.remove(quote)
-            reply = self._quote_reply(quote, call)
-            out.sends.append(Send(topics.to_customer(quote.customer, "quote"), reply, corr=quote.message_id))
-
-    def _eligible(self, robot: RobotId, message: Ask, call: OpenCall, now_ns: int) -> list[SealedAsk]:
-        owner = self._state.robots[robot].announce.owner
-        asks = []
-        for line in {line.lot: line for line in reversed(message.asks)}.values():
-            order = self._state.orders.get(call.lots[line.lot].order)
-            if order is None or order.state is not OrderState.OPEN or now_ns < order.cool_until_ns.get(robot, 0):
+        orders = self._on_sale(call, now_ns)
+        quotes = [name for name in call.lots if name not in state.orders] if call.round == 1 else []
+        call.close_ns, call.waiting = now_ns + ns(within_s), set()
+        out.changed = True
+        if call.round == 1 and len(orders) <= state.terms.lots_per_robot:
+            everything = (*(order.id for order in orders), *quotes)
+            call.offered = dict.fromkeys(robots, everything)
+            call.waiting = set(call.offered)
+            out.sends.append(Send(topics.zone(state.zone, "call"), _page(call, everything)))
+            return
+        stall, cooling = Stall(orders), _cooling(orders, now_ns)
+        for robot in robots:
+            known = state.robots[robot]
+            carries_kg, unfit = known.announce.max_payload_kg, known.unfit | cooling[robot]
+            lots = stall.nearest(known.at, state.terms.lots_per_robot, carries_kg=carries_kg, unfit=unfit)
+            offered = (*lots, *quotes)
+            if not offered and call.round > 1:
                 continue
-            asks.append(SealedAsk(robot, owner, order.id, line.ask_uc))
-        return asks
+            call.offered[robot] = offered
+            call.answers.pop(robot, None)
+            if offered:
+                call.waiting.add(robot)
+                page = _page(call, offered, won=call.won.get(robot, ()))
+                out.sends.append(Send(topics.to_robot(robot, "call"), page))
 
-    def _award(self, order: Order, award: LotAward, call: OpenCall, now_ns: int, out: Outcome) -> None:
-        state, terms = self._state, self._state.terms
-        line = _line_of(call, award.robot, order.id)
-        if not isinstance(line, AskLine):
-            raise TypeError(f"{award.robot} won {order.id} without an ask")
-        order.attempts += 1
-        contract = Contract(
-            id=ContractId(derive("contract", order.id, award.robot, call.id, award.price_uc)),
-            order=order.id,
-            robot=award.robot,
-            owner=award.owner,
-            price_uc=award.price_uc,
-            ask_uc=award.ask_uc,
-            energy_j=line.energy_j,
-            parts_uc=line.parts_uc,
-            awarded_ns=now_ns,
-            answer_by_ns=now_ns + ns(terms.accept_s),
-            limit_ns=max(order.deadline_ns, line.finish_ns) + ns(terms.overdue_s),
-        )
-        state.contracts[contract.id] = contract
-        order.state, order.contract, order.robot, order.note = OrderState.AWARDED, contract.id, award.robot, ""
-        order.ask_uc, order.price_uc, order.predicted_energy_j = award.ask_uc, award.price_uc, line.energy_j
-        order.awarded_ns = now_ns
-        body = Award(
-            contract=contract.id,
-            epoch=state.epoch,
-            order=order.id,
-            pickup=order.pickup,
-            dropoff=order.dropoff,
-            payload_kg=order.payload_kg,
-            price_uc=award.price_uc,
-            ask_uc=award.ask_uc,
-            energy_j=line.energy_j,
-            deadline_ns=order.deadline_ns,
-            answer_by_ns=contract.answer_by_ns,
-            lease_s=terms.lease_s,
-        )
-        out.sends.append(Send(topics.to_robot(award.robot, "award"), body, id=award_id(contract.id)))
-        state.announce(order, out)
+    def _clear_if_answered(self, call: OpenCall, now_ns: int, out: Outcome) -> None:
+        """Clear round after round until somebody has to be waited for or the batch has ended."""
+        while self._state.call is call and not call.waiting:
+            winners = self._sell(call, now_ns)
+            if not self._next_round(call, winners, now_ns, out):
+                self._finish(call, now_ns, out)
 
-    def _record(
-        self, order: Order, call: OpenCall, cleared: Clearing, won: dict[OrderId, LotAward], now_ns: int
-    ) -> LotRecord:
-        award = won.get(order.id)
-        lots_of = {a.robot: a for a in cleared.awards}
-        asks = tuple(self._ask_record(robot, order, call, award, lots_of, now_ns) for robot in sorted(call.asks))
-        if award is not None:
-            less = f"welfare of the batch {Credits(cleared.welfare_uc)}, without {award.owner}"
-            without = Credits(cleared.welfare_without_uc[award.owner])
-            summary = f"{award.robot} asked {Credits(award.ask_uc)}, is paid {Credits(award.price_uc)}: {less} {without}"
-        elif not call.asks:
-            summary = "no robot answered"
-        elif all(a.ask_uc is None for a in asks):
-            summary = "no robot asked for it"
+    def _sell(self, call: OpenCall, now_ns: int) -> set[RobotId]:
+        """Sell what the present round can sell; return who has won something."""
+        state = self._state
+        orders = {order.id: order for order in self._on_sale(call, now_ns)}
+        asks = [ask for robot in sorted(call.answers) for ask in self._eligible(call, robot, orders, now_ns)]
+        cleared = clear(
+            [LotOffer(order.id, order.max_price_uc) for order in orders.values()],
+            asks,
+            seed=seed_of(state, call),
+            mechanism=Mechanism(state.terms.mechanism),
+        )
+        lots_of = {won.robot: won for won in cleared.awards}
+        recorder = Recorder(state, call, now_ns)
+        for robot, won in lots_of.items():
+            order, line = orders[won.order], call.answers[robot][won.order]
+            if not isinstance(line, AskLine):
+                raise TypeError(f"{robot} won {order.id} without an ask")
+            call.wins[order.id] = Win(won, line, recorder.sold(order, won, cleared, lots_of))
+            call.won[robot] = (*call.won.get(robot, ()), order.id)
+            state.robots[robot].at = WirePose(x=order.dropoff.x, y=order.dropoff.y)
+        for robot in lots_of:
+            del call.answers[robot]
+        call.welfare_uc += cleared.welfare_uc
+        return set(lots_of)
+
+    def _next_round(self, call: OpenCall, winners: Collection[RobotId], now_ns: int, out: Outcome) -> bool:
+        """Open the next round if there is something to gain in it; return whether there is."""
+        terms = self._state.terms
+        overdue = now_ns >= call.opened_ns + MAX_PERIODS * ns(terms.batch_s)
+        if call.round >= terms.max_rounds or overdue or not call.taking_part:
+            return False
+        left = {order.id for order in self._on_sale(call, now_ns)}
+        if left and winners:
+            again = [r for r in sorted(call.taking_part) if r in winners or self._is_short(call, r, left)]
         else:
-            summary = "every ask was above the budget, cooling down, or won another lot"
-        return LotRecord(
-            call=call.id,
-            order=order.id,
-            closed_ns=now_ns,
-            budget_uc=order.max_price_uc,
-            winner=award.robot if award is not None else None,
-            price_uc=award.price_uc if award is not None else None,
-            asks=asks,
-            summary=summary[:160],
-        )
+            call.floor, again = self._next_floor(call, now_ns, below=call.floor), sorted(call.taking_part)
+            if call.floor < 0:
+                return False
+        call.round += 1
+        self._ask(call, again, now_ns, terms.round_s, out)
+        return True
 
-    def _ask_record(
-        self,
-        robot: RobotId,
-        order: Order,
-        call: OpenCall,
-        award: LotAward | None,
-        lots_of: dict[RobotId, LotAward],
-        now_ns: int,
-    ) -> AskRecord:
-        owner, line = self._state.robots[robot].announce.owner, _line_of(call, robot, order.id)
-        if isinstance(line, DeclineLine):
-            outcome = f"declined: {line.reason}" + (f" ({line.detail})" if line.detail else "")
-            return AskRecord(robot=robot, owner=owner, outcome=outcome)
-        if line is None:
-            return AskRecord(robot=robot, owner=owner, outcome="did not ask")
-        cool = order.cool_until_ns.get(robot, 0)
-        if award is not None and award.robot == robot:
-            outcome = "won"
-        elif now_ns < cool:
-            outcome = f"cooling down for {seconds(cool - now_ns):.0f} s after it declined or lost this order"
-        elif line.ask_uc > order.max_price_uc:
-            outcome = f"asked {Credits(line.ask_uc)}, the budget is {Credits(order.max_price_uc)}"
-        elif robot in lots_of:
-            outcome = f"won {lots_of[robot].order} instead, which gains more in sum"
-        elif award is not None:
-            outcome = f"asked {Credits(line.ask_uc)}, {award.robot} asked {Credits(award.ask_uc)}"
-        else:
-            outcome = "another lot gained more"
-        return AskRecord(
-            robot=robot,
-            owner=owner,
-            ask_uc=line.ask_uc,
-            parts_uc=line.parts_uc,
-            energy_j=line.energy_j,
-            energy_sd_j=line.energy_sd_j,
-            outcome=outcome[:160],
-        )
+    def _is_short(self, call: OpenCall, robot: RobotId, left: Collection[OrderId]) -> bool:
+        """Return whether a robot has few lots left of those it was offered, while there are others."""
+        offered = call.offered[robot]
+        kept = sum(order in left and order not in self._state.robots[robot].unfit for order in offered)
+        return kept * KEPT_SHARE < min(len(offered), len(left)) and kept < len(left)
 
-    def _quote_reply(self, quote: PendingQuote, call: OpenCall) -> QuoteReply:
-        lines = {robot: _line_of(call, robot, quote.lot.order) for robot in sorted(call.asks)}
-        asks = sorted((line.ask_uc, robot, line.finish_ns) for robot, line in lines.items() if isinstance(line, AskLine))
-        declines = tuple(
-            (robot, line.reason, line.detail) for robot, line in lines.items() if isinstance(line, DeclineLine)
-        )
-        if not asks:
-            return QuoteReply(result="no_ask", declines=declines)
-        owner = self._state.robots[asks[0][1]].announce.owner
-        others = [ask for ask, robot, _ in asks if self._state.robots[robot].announce.owner != owner]
-        return QuoteReply(
-            result="quoted",
-            robots=len(asks),
-            best_ask_uc=asks[0][0],
-            second_ask_uc=others[0] if others else None,
-            best_finish_ns=asks[0][2],
-            declines=declines,
-        )
+    def _eligible(self, call: OpenCall, robot: RobotId, orders: dict[OrderId, Order], now_ns: int) -> Iterable[SealedAsk]:
+        owner = self._state.robots[robot].announce.owner
+        for name, line in call.answers[robot].items():
+            order = orders.get(name)
+            if order is not None and isinstance(line, AskLine) and now_ns >= order.cool_until_ns.get(robot, 0):
+                yield SealedAsk(robot, owner, name, line.ask_uc, self._state.handicap_uc(order, robot, line))
+
+    # --- the end of a batch ----------------------------------------------------------------------------------------------
+
+    def _finish(self, call: OpenCall, now_ns: int, out: Outcome) -> None:
+        """Award what was sold; if a group was sold in part, begin again without it."""
+        state = self._state
+        self._drop_void_wins(call)
+        if parts := self._sold_in_part(call):
+            self._keep_why(call, parts, now_ns)
+            if call.round < state.terms.max_rounds and call.taking_part:
+                call.wins.clear()
+                call.won.clear()
+                call.answers.clear()
+                call.welfare_uc = 0
+                call.round, call.floor = call.round + 1, self._next_floor(call, now_ns)
+                self._ask(call, sorted(call.taking_part), now_ns, state.terms.round_s, out)
+                return
+            for name in parts & call.wins.keys():
+                del call.wins[name]
+        state.call = None
+        recorder = Recorder(state, call, now_ns)
+        found: list[LotRecord] = []
+        out.changed = True
+        for name in call.lots:
+            order = state.orders.get(name)
+            if order is None or order.state is not OrderState.OPEN:
+                continue
+            win = call.wins.get(name)
+            record = win.record if win is not None else call.lost.get(name) or recorder.unsold(order)
+            order.keep(record)
+            found.append(record)
+        for name, win in call.wins.items():
+            award(state, state.orders[name], win, call, now_ns, out)
+        publish(state, call, found, now_ns, out)
+
+    def _keep_why(self, call: OpenCall, parts: Collection[OrderId], now_ns: int) -> None:
+        """Leave these orders out of the rest of the batch, and keep what was asked for them."""
+        recorder = Recorder(self._state, call, now_ns)
+        for name in sorted(parts & call.lots.keys()):
+            order, win = self._state.orders[name], call.wins.get(name)
+            call.lost[name] = recorder.unsold(order) if win is None else recorder.withdrawn(order, win.record)
+        call.left_out |= set(parts)
+
+    def _drop_void_wins(self, call: OpenCall) -> None:
+        """Forget wins of orders that were cancelled meanwhile and of robots that have left."""
+        state = self._state
+        for name, win in list(call.wins.items()):
+            if state.orders[name].state is not OrderState.OPEN or not state.robots[win.award.robot].online:
+                del call.wins[name]
+
+    def _sold_in_part(self, call: OpenCall) -> set[OrderId]:
+        """Return the orders of groups of which some are sold and some are not."""
+        parts: set[OrderId] = set()
+        for name in call.wins:
+            order = self._state.orders[name]
+            if order.bound_group() is not None:
+                members = {member.id for member in members_of(self._state, order)}
+                if not members <= call.wins.keys():
+                    parts |= members
+        return parts
+
+
+def _page(call: OpenCall, offered: Collection[OrderId], won: tuple[OrderId, ...] = ()) -> Call:
+    lots = tuple(call.lots[name] for name in offered)
+    return Call(call=call.id, round=call.round, won=won, page=0, pages=1, close_ns=call.close_ns, lots=lots)
+
+
+def _cooling(orders: Iterable[Order], now_ns: int) -> defaultdict[RobotId, set[OrderId]]:
+    """Return which orders each robot may not ask for now."""
+    found: defaultdict[RobotId, set[OrderId]] = defaultdict(set)
+    for order in orders:
+        for robot, until_ns in order.cool_until_ns.items():
+            if now_ns < until_ns:
+                found[robot].add(order.id)
+    return found
 
 
 def _lot(order: Order) -> Lot:
@@ -248,16 +308,5 @@ def _lot(order: Order) -> Lot:
         dropoff=order.dropoff,
         payload_kg=order.payload_kg,
         deadline_ns=order.deadline_ns,
+        lateness_uc_per_h=order.lateness_uc_per_h,
     )
-
-
-def _lines(message: Ask) -> tuple[AskLine | DeclineLine, ...]:
-    return (*message.asks, *message.declines)
-
-
-def _line_of(call: OpenCall, robot: RobotId, order: OrderId) -> AskLine | DeclineLine | None:
-    message = call.asks[robot]
-    for line in _lines(message):
-        if call.lots[line.lot].order == order:
-            return line
-    return None

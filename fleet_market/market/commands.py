@@ -28,7 +28,16 @@ class OpenMarket(Body):
     """Endowment of each customer, micro-credits; issued once, when the account is opened."""
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket] = TypeAdapter(Annotated[AnyBody | OpenMarket, Field(discriminator="type")])
+class Pace(Body):
+    """The daemon has more to do than it can, or no more: whether new batches wait."""
+
+    type: Literal["pace"] = "pace"
+    paused: bool
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace, Field(discriminator="type")]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,8 @@ class Command:
     now_ns: int
     message_id: MessageId | None = None
     sid: int = 0
+    lookups: bytes | None = None
+    """In a replay: what the map answered then, see `fleet_market.market.lookups`."""
 
     def logged(self) -> bytes:
         """Return the body as the event log keeps it."""

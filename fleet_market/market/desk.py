@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from fleet_market.contracts import Order
+from fleet_market.contracts import Contract, Order
 from fleet_market.errors import PlaceError
-from fleet_market.ids import CustomerId, OrderId, TransferId, derive
+from fleet_market.ids import CustomerId, MessageId, OrderId, TransferId, derive
 from fleet_market.ledger import AccountKind, account
+from fleet_market.market import records
 from fleet_market.market.commands import Command
+from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.release import members_of
 from fleet_market.market.state import PendingQuote, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     AnyBody,
+    Cancel,
     CancelOrder,
     FieldError,
     Lot,
@@ -37,13 +40,6 @@ MAX_ORDERS = 100_000
 """Orders that one zone keeps in memory."""
 MAX_QUOTES = 50
 """Quotes that may wait for one batch."""
-
-
-class PlaceBook(Protocol):
-    """Finds the places that customers name; see `fleet_market.maps.places.Places`."""
-
-    def resolve(self, text: str, *, source: str, field: str) -> Place:
-        """Return the place; raises `PlaceError`."""
 
 
 class Desk:
@@ -81,6 +77,7 @@ class Desk:
         heaviest = max((r.announce.max_payload_kg for r in state.robots.values()), default=None)
         if heaviest is not None and body.payload_kg > heaviest:
             errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {heaviest:g} kg"))
+        errors += self._link_errors(body, command.source)
         if errors or pickup is None or dropoff is None:
             return OrderReply(order=body.order, result="refused", errors=tuple(errors))
         since = command.now_ns if body.from_ns is None else body.from_ns
@@ -94,12 +91,43 @@ class Desk:
             deadline_ns=since + ns(body.deadline_s),
             max_price_uc=body.max_price_uc,
             hold=TransferId(f"hold:{derive(command.source, body.order)}"),
+            priority=body.priority,
+            lateness_uc_per_h=body.lateness_uc_per_h,
+            value_uc=body.value_uc,
+            after=body.after,
+            group=body.group,
+            group_size=body.group_size,
         )
         if not state.hold_budget(order, command.now_ns, out):
             return OrderReply(order=body.order, result="refused", errors=(self._cannot_pay(order),))
-        state.orders[order.id] = order
+        state.orders[order.id] = state.live[order.id] = order
         state.announce(order, out)
         return OrderReply(order=order.id, result="accepted", view=order.view())
+
+    def _link_errors(self, body: PostOrder, customer: str) -> list[FieldError]:
+        """Return what is wrong with the orders that this one is tied to."""
+        errors, state = [], self._state
+        if body.after is not None:
+            before = state.orders.get(body.after)
+            if before is None or before.customer != customer:
+                errors.append(
+                    _error("after", body.after, "no such order of yours: post the one that comes first before it")
+                )
+            elif before.state.final and before.state is not OrderState.SETTLED:
+                errors.append(_error("after", body.after, f"it is {before.state}: name one that can still be done"))
+            elif body.group is not None and before.group == body.group:
+                errors.append(_error("after", body.after, "orders of one group are awarded together: use another group"))
+        if body.group is None:
+            if body.group_size != 1:
+                errors.append(_error("group_size", body.group_size, "name the group, or leave the size out"))
+            return errors
+        members = [o for o in state.live.values() if (o.group, o.customer) == (body.group, customer)]
+        sizes = {o.group_size for o in members} - {body.group_size}
+        if sizes:
+            errors.append(_error("group_size", body.group_size, f"the group was announced with {min(sizes)} orders"))
+        elif len(members) >= body.group_size or any(o.state is not OrderState.SCHEDULED for o in members):
+            errors.append(_error("group", body.group, f"it has its {body.group_size} orders already: use a new word"))
+        return errors
 
     def _place(self, text: str, field: str, errors: list[FieldError]) -> Place | None:
         try:
@@ -110,10 +138,10 @@ class Desk:
 
     def _cannot_pay(self, order: Order) -> FieldError:
         mine = account(AccountKind.CUSTOMER, order.customer)
-        balances = self._state.ledger.balances()
-        if mine not in balances:
+        ledger = self._state.ledger
+        if not ledger.has(mine):
             return _error("customer", order.customer, "unknown customer: add it to the fleet file's customers")
-        left = Credits(balances[mine].available_uc)
+        left = Credits(ledger.balance(mine).available_uc)
         return _error("max_price", Credits(order.max_price_uc), f"more than the account holds: use at most {left} credits")
 
     def _cancel(self, command: Command, body: CancelOrder, out: Outcome) -> OrderReply:
@@ -122,18 +150,31 @@ class Desk:
             unknown = _error("order", body.order, "no such order of yours: see `fleet-market order watch`")
             return OrderReply(order=body.order, result="refused", errors=(unknown,))
         contract = self._state.contracts.get(order.contract) if order.contract is not None else None
-        underway = contract is not None and (contract.aboard or contract.phase not in (Phase.QUEUED, Phase.TO_PICKUP))
-        if order.state.final or underway:
-            why = (
-                f"it is {order.state}"
-                if order.state.final
-                else "the robot has taken the parcel: it can no longer be cancelled"
-            )
+        unloading = contract is not None and contract.phase is Phase.UNLOADING and order.brought_back_from is None
+        if order.state.final or unloading:
+            why = f"it is {order.state}" if order.state.final else "the robot is setting the parcel down where it was to go"
             return OrderReply(order=order.id, result="refused", errors=(_error("order", order.id, why),), view=order.view())
+        if contract is not None and (contract.aboard or contract.phase not in (Phase.QUEUED, Phase.TO_PICKUP)):
+            self._bring_back(order, contract, command.now_ns, out)
+            return OrderReply(order=order.id, result="cancelled", view=order.view())
         if contract is not None:
             self._state.revoke(contract, "cancelled by its customer", command.now_ns, out)
+        for other in members_of(self._state, order):
+            other.group_size -= other is not order
         self._state.close_order(order, OrderState.CANCELLED, "cancelled by its customer", command.now_ns, out)
         return OrderReply(order=order.id, result="cancelled", view=order.view())
+
+    def _bring_back(self, order: Order, contract: Contract, now_ns: int, out: Outcome) -> None:
+        """Turn the rest of the contract into the way back to the pickup, at the same price."""
+        if order.brought_back_from is not None:
+            return
+        order.brought_back_from, order.dropoff = order.dropoff, order.pickup
+        order.note = "cancelled with the parcel aboard: it is brought back to its pickup and paid for there"
+        contract.limit_ns = max(contract.limit_ns, now_ns + ns(self._state.terms.overdue_s))
+        recall = Cancel(contract=contract.id, reason="cancelled by its customer: bring it back", bring_back=True)
+        message = MessageId(f"recall:{derive(contract.id)}")
+        out.sends.append(Send(topics.to_robot(contract.robot, "cancel"), recall, id=message))
+        self._state.announce(order, out)
 
     def _quote(self, command: Command, body: QuoteRequest, out: Outcome) -> None:
         errors: list[FieldError] = []
@@ -161,7 +202,7 @@ class Desk:
         order = self._state.orders.get(body.order)
         if order is None:
             return WhyReply(order=body.order, found=False)
-        return WhyReply(order=body.order, found=True, view=order.view(), records=tuple(order.records))
+        return WhyReply(order=body.order, found=True, view=order.view(), records=records.newest(order.records))
 
     def _status(self, body: StatusRequest, now_ns: int) -> StatusReply:
         debits, credits_ = self._state.ledger.totals()
@@ -208,5 +249,7 @@ def _error(field: str, value: object, mend: str) -> FieldError:
 
 
 def _same(order: Order, body: PostOrder) -> bool:
-    span = (order.deadline_ns - order.release_ns, order.payload_kg, order.max_price_uc)
-    return span == (ns(body.deadline_s) - ns(body.release_s), body.payload_kg, body.max_price_uc)
+    span = (order.deadline_ns - order.release_ns, order.payload_kg, order.max_price_uc, order.after, order.group)
+    return span == (
+        ns(body.deadline_s) - ns(body.release_s), body.payload_kg, body.max_price_uc, body.after, body.group,
+    )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fleet_market.contracts import Contract, find_faults
+from dataclasses import replace
+
+from fleet_market.contracts import Contract, Promise, find_faults
 from fleet_market.ids import MessageId, RobotId, derive
 from fleet_market.market.commands import Command
 from fleet_market.market.outcome import Outcome, Send
@@ -105,19 +107,26 @@ class Execution:
         if contract is None:
             return NOT_YOURS
         state, order = self._state, self._state.orders[contract.order]
-        if faults := find_faults(body, contract, order, state.terms, now_ns):
+        brought_back = order.brought_back_from is not None
+        faults = find_faults(body, contract, order, state.terms, now_ns)
+        if faults and order.brought_back_from is not None:
+            there = replace(order, dropoff=order.brought_back_from)  # the robot was quicker than its recall
+            if not find_faults(body, contract, there, state.terms, now_ns):
+                faults, brought_back, order.dropoff = [], False, there.dropoff
+        if faults:
             self._fail(contract, f"no payment without evidence: {'; '.join(faults)}", now_ns, out)
             return "refused"
-        state.pay(order, contract, now_ns, out)
+        order.price_uc = state.pay(order, contract, now_ns, out)
         del state.contracts[contract.id]
         late_s = seconds(now_ns - order.deadline_ns)
-        order.state, order.contract = OrderState.SETTLED, contract.id
+        state.end_order(order, OrderState.CANCELLED if brought_back else OrderState.SETTLED)
+        order.contract = contract.id
         order.measured_energy_j, order.settled_ns = body.energy_j, now_ns
-        order.note = f"{late_s:.0f} s late" if late_s > 0 else ""
+        order.note = "brought back" if brought_back else f"{late_s:.0f} s late" if late_s > 0 else ""
         known = state.robots[robot]
         known.settled += 1
-        known.earned_uc += contract.price_uc
-        settle = Settle(contract=contract.id, order=order.id, price_uc=contract.price_uc)
+        known.earned_uc += order.price_uc
+        settle = Settle(contract=contract.id, order=order.id, price_uc=order.price_uc)
         message = MessageId(f"settle:{derive(contract.id)}")
         out.sends.append(Send(topics.to_robot(robot, "settle"), settle, id=message))
         out.done.append(award_id(contract.id))
@@ -127,8 +136,12 @@ class Execution:
     def _fail(self, contract: Contract, reason: str, now_ns: int, out: Outcome, *, tell: bool = True) -> None:
         state = self._state
         order = state.revoke(contract, reason, now_ns, out, tell=tell)
+        order.broken.append(Promise(contract.owner, contract.price_uc))
+        state.robots[contract.robot].failed += 1
         if contract.aboard and contract.pose is not None:
             order.pickup = self._handover(contract)
+            for known in state.robots.values():
+                known.unfit.discard(order.id)
         if order.attempts >= state.terms.max_attempts:
             note = f"failed after {order.attempts} awards; {reason}"
             state.close_order(order, OrderState.FAILED, note[:160], now_ns, out)
@@ -148,17 +161,6 @@ class Execution:
             keep_off_m=terms.handover_near_m,
             name=f"beside {contract.robot}"[:64],
         )
-
-
-def expire_orders(state: State, now_ns: int, out: Outcome) -> None:
-    """Put scheduled orders on sale when their time has come, and end those that nobody took by their deadline."""
-    for order in state.orders.values():
-        if order.state is OrderState.SCHEDULED and now_ns >= order.release_ns:
-            order.state = OrderState.OPEN
-            state.announce(order, out)
-        if order.state is OrderState.OPEN and now_ns >= order.deadline_ns:
-            last = order.records[-1].summary if order.records else "no robot was there to ask"
-            state.close_order(order, OrderState.EXPIRED, f"nobody took it by its deadline: {last}"[:160], now_ns, out)
 
 
 def is_execution(body: Body) -> bool:

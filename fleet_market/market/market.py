@@ -6,10 +6,12 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
-from fleet_market.market.commands import SELF, Command, OpenMarket
-from fleet_market.market.desk import Desk, PlaceBook
-from fleet_market.market.execution import Execution, expire_orders, is_execution
+from fleet_market.market.commands import SELF, Command, OpenMarket, Pace
+from fleet_market.market.desk import Desk
+from fleet_market.market.execution import Execution, is_execution
+from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.release import release_orders
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
@@ -47,7 +49,8 @@ class Market:
     def __init__(self, places: PlaceBook) -> None:
         self.state = State()
         self._batches = Batches(self.state)
-        self._desk = Desk(self.state, places)
+        self._places = LoggedPlaces(places)
+        self._desk = Desk(self.state, self._places)
         self._execution = Execution(self.state)
 
     @property
@@ -62,11 +65,17 @@ class Market:
         ------
         ProtocolError
             If the body is none that the market takes, or not from this kind of sender.
+        LedgerMismatchError
+            If the command comes from a log whose answers of the map do not belong to it.
         """
         out = Outcome()
+        self._places.begin(command.lookups)
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
+            case Pace() as body:
+                out.changed = self.state.paused is not body.paused
+                self.state.paused = body.paused
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -75,7 +84,7 @@ class Market:
                 if (known := self.state.robots.get(RobotId(command.source))) is not None:
                     known.position = body
             case Ask() as body:
-                self._batches.take(RobotId(command.source), body, out)
+                self._batches.take(RobotId(command.source), body, command.now_ns, out)
             case Receipt() as body:
                 out.done.append(body.of)
                 out.changed = True
@@ -86,12 +95,13 @@ class Market:
             case body:
                 raise ProtocolError("unexpected", f"{command.source} sent {type(body).__name__}")
         out.changed = out.changed or bool(out.accounts or out.entries)
+        out.lookups = self._places.answers()
         return out
 
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
-        state.call = None
+        state.call, state.next_batch_ns, state.paused = None, now_ns, False
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -109,7 +119,7 @@ class Market:
         out.changed = True
 
     def _tick(self, now_ns: int, out: Outcome) -> None:
-        expire_orders(self.state, now_ns, out)
+        release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
         self._batches.tick(now_ns, out)
 
@@ -121,7 +131,7 @@ class Market:
                 if len(robots) >= MAX_ROBOTS:
                     raise ProtocolError("too_many_robots", f"{robot} would be more than {MAX_ROBOTS}")
                 sid, online = self.state.early_presence.pop(robot, (0, False))
-                robots[robot] = RobotRecord(body, sid, online)
+                robots[robot] = RobotRecord(body, sid, online, at=body.home)
                 out.changed = True
             case Announce() if known is not None and known.announce != body:
                 known.announce, out.changed = body, True
@@ -129,6 +139,8 @@ class Market:
                 online = body.status == "online"
                 out.changed = (known.online, known.sid) != (online, command.sid)
                 known.online, known.sid = online, command.sid
+                if not online:
+                    self._batches.gone(robot, command.now_ns, out)
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

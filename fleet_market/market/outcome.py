@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from fleet_market.ids import AccountId, MessageId
 from fleet_market.ledger import Balance, Entry
+from fleet_market.ledger.journal import canonical
 from fleet_market.protocol.messages import AnyBody
 
 
@@ -35,3 +37,15 @@ class Outcome:
     """Messages that need not be repeated any more."""
     changed: bool = False
     """Whether the market's state is another one than before."""
+    lookups: bytes = b""
+    """What the map answered, for the log."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all that was decided, hexadecimal: messages to the byte, accounts, transfers."""
+        decided = [
+            [[s.topic, s.body.model_dump_json(), s.corr, s.id, s.reply, s.retain] for s in self.sends],
+            self.accounts,
+            [entry.hash for entry in self.entries],
+            self.done,
+        ]
+        return hashlib.sha256(canonical(decided).encode()).hexdigest()

@@ -4,20 +4,19 @@ In the assignment game the prices at which nobody wants to trade otherwise form 
 Shubik 1971): from what the buyers' side could push it down to, to what the sellers' side could push it up to. Its ends
 follow from welfare differences (Demange 1982, Leonard 1983):
 
-* low = budget - (W(all) - W(without the lot)),
+* low = budget - handicap - (W(all) - W(without the lot)),
 * high = ask + (W(all) - W(without the robot)).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from fleet_market.auction.assignment import NO_ASK, best_assignment
 from fleet_market.auction.clearing import LotOffer, SealedAsk
-from fleet_market.ids import OrderId, RobotId
+from fleet_market.auction.matching import Edges, Matching
+from fleet_market.ids import OrderId
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +45,26 @@ def fair_bands(lots: Sequence[LotOffer], asks: Sequence[SealedAsk]) -> list[Fair
     robots = sorted({ask.robot for ask in asks})
     row = {robot: i for i, robot in enumerate(robots)}
     column = {lot.order: i for i, lot in enumerate(lots)}
-    gain_uc = np.full((len(robots), len(lots)), NO_ASK, dtype=np.int64)
-    ask_of: dict[tuple[RobotId, OrderId], int] = {}
+    unit = min(len(robots), len(lots)) + 1
+    rows: list[Edges] = [[] for _ in robots]
+    asked: defaultdict[OrderId, list[int]] = defaultdict(list)
+    ask_of: dict[tuple[int, int], SealedAsk] = {}
     for ask in asks:
-        ask_of[ask.robot, ask.order] = ask.ask_uc
-        gain = lots[column[ask.order]].budget_uc - ask.ask_uc
-        gain_uc[row[ask.robot], column[ask.order]] = gain if gain >= 0 else NO_ASK
-    optimum_uc, pairs = best_assignment(gain_uc)
+        r, c = row[ask.robot], column[ask.order]
+        asked[ask.order].append(ask.ask_uc)
+        ask_of[r, c] = ask
+        if (gain := lots[c].budget_uc - ask.score_uc) >= 0:
+            rows[r].append((c, unit * gain + 1))
+    matching = Matching(rows, len(lots))
+    pairs = sorted(matching.pairs(), key=lambda pair: pair[1])
+    optimum_uc = sum(lots[c].budget_uc - ask_of[r, c].score_uc for r, c in pairs)
+    matching.raise_prices()
+    lows = {c: lots[c].budget_uc - ask_of[r, c].handicap_uc - matching.price[c] // unit for r, c in pairs}
+    matching.lower_prices()
     bands = []
-    for r, c in sorted(pairs, key=lambda pair: pair[1]):
-        lot, robot = lots[c], robots[r]
-        without_lot = best_assignment(np.delete(gain_uc, c, axis=1))[0]
-        without_robot = best_assignment(np.delete(gain_uc, r, axis=0))[0]
-        low = lot.budget_uc - (optimum_uc - without_lot)
-        high = ask_of[robot, lot.order] + (optimum_uc - without_robot)
-        competing = sorted(a.ask_uc for a in asks if a.order == lot.order)
+    for r, c in pairs:
+        low, high = lows[c], ask_of[r, c].ask_uc + matching.utility[r] // unit
+        competing = sorted(asked[lots[c].order])
         second = competing[1] if len(competing) > 1 else None
-        bands.append(FairBand(lot.order, min(low, high), max(low, high), second, optimum_uc))
+        bands.append(FairBand(lots[c].order, min(low, high), max(low, high), second, optimum_uc))
     return bands

@@ -14,18 +14,35 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from fleet_market.body import Pose
 from fleet_market.ids import CallId, ContractId, CustomerId, MessageId, OrderId, OwnerId, RobotId, RouteId, ZoneId
 
-MAX_ASKS = 16
-"""Asks (and declines) in one message; those that do not fit into the 4 KiB that a robot may send are left out."""
+MAX_ASKS = 24
+"""Answers in one message, asks and declines together; those that do not fit into the 4 KiB that a robot may send are left
+out."""
 ASK_PARTS = ("energy", "battery", "drive", "brushes", "tread", "arm", "time", "risk", "opportunity")
 """What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin
 for what is uncertain; what the robot cannot earn while it charges afterwards."""
+MAX_GROUP = 100
+"""Orders of one all-or-nothing group."""
+MAX_PRIORITY = 9
 MAX_STOPS = 4
 MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
 MAX_WAYPOINTS = 1500
 
-Text = Annotated[str, Field(max_length=160)]
-ShortText = Annotated[str, Field(max_length=64)]
+MAX_TEXT = 160
+PRINTABLE = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]*$"
+"""No control characters and no turning of the writing direction: texts of strangers end up on terminals and in logs.
+
+Source: Unicode Technical Report 36, "Unicode Security Considerations", on bidirectional text; ECMA-48 for the controls.
+"""
+Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=PRINTABLE)]
+ShortText = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+
+
+def printable(text: str, length: int = MAX_TEXT) -> str:
+    """Return `text` as a message may carry it: control characters become blanks, the end is cut off."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:length])
+
+
 Metres = Annotated[float, Field(ge=-1e5, le=1e5)]
 Radians = Annotated[float, Field(ge=-1e3, le=1e3)]
 TimeNs = Annotated[int, Field(ge=0, le=2**62)]
@@ -93,6 +110,8 @@ class Announce(Body):
     max_payload_kg: Kilograms
     max_speed_mps: Annotated[float, Field(gt=0.0, le=100.0)]
     battery_wh: Annotated[float, Field(gt=0.0, le=1e6)]
+    home: WirePose | None = None
+    """Where it parks: until it has answered a call, lots near to this are offered to it first."""
 
 
 class Auctioneer(Body):
@@ -112,15 +131,26 @@ class Lot(Body):
     dropoff: Place
     payload_kg: Kilograms
     deadline_ns: TimeNs
+    lateness_uc_per_h: Price = 0
+    """What an hour after the deadline costs the customer: it counts like money. 0: nobody may be late."""
     indicative: bool = False
     """A request for a quote: price it as ever, it will not be awarded."""
 
 
 class Call(Body):
-    """A sealed call for asks, one page of it; a robot prices only a complete call."""
+    """A sealed call for asks, one page of it; a robot prices only a complete call.
+
+    The first round goes to all robots of the zone where all lots fit into one page, otherwise each robot gets the lots
+    that are nearest to it on a topic of its own. Further rounds follow there, to those alone from whom something new is to
+    be heard.
+    """
 
     type: Literal["call"] = "call"
     call: CallId
+    round: Annotated[int, Field(ge=1, le=10_000)] = 1
+    won: tuple[OrderId, ...] = ()
+    """Orders that this robot has won in earlier rounds of this call, oldest first: to be asked for on top of them. They are
+    awarded when the call is over."""
     page: Count
     pages: Annotated[int, Field(ge=1, le=1000)]
     close_ns: TimeNs
@@ -145,7 +175,7 @@ class AskLine(Body):
     """One ask and its parts."""
 
     lot: Annotated[int, Field(ge=0, le=10**6)]
-    """Position of the lot in the whole call."""
+    """Position of the lot in the whole call, as this robot was sent it."""
     ask_uc: Price
     parts_uc: Parts
     """They add up to `ask_uc` exactly."""
@@ -165,7 +195,7 @@ class DeclineLine(Body):
 
     lot: Annotated[int, Field(ge=0, le=10**6)]
     reason: DeclineReason
-    detail: Annotated[str, Field(max_length=40)] = ""
+    detail: Annotated[str, Field(max_length=40, pattern=PRINTABLE)] = ""
 
 
 class Ask(Body):
@@ -173,6 +203,9 @@ class Ask(Body):
 
     type: Literal["ask"] = "ask"
     call: CallId
+    round: Annotated[int, Field(ge=1, le=10_000)] = 1
+    at: WirePose | None = None
+    """Where the robot's schedule leaves it: lots near to this are offered to it first."""
     asks: Annotated[tuple[AskLine, ...], Field(max_length=MAX_ASKS)] = ()
     declines: Annotated[tuple[DeclineLine, ...], Field(max_length=MAX_ASKS)] = ()
 
@@ -191,6 +224,8 @@ class Award(Body):
     ask_uc: Price
     energy_j: Joules
     deadline_ns: TimeNs
+    lateness_uc_per_h: Price = 0
+    """Lateness beyond deadline and promise is taken from the price at this rate."""
     answer_by_ns: TimeNs
     """Accept before this or the order goes back on sale."""
     lease_s: Annotated[float, Field(gt=0.0, le=86400.0)]
@@ -269,6 +304,8 @@ class Cancel(Body):
     type: Literal["cancel"] = "cancel"
     contract: ContractId
     reason: Text
+    bring_back: bool = False
+    """The parcel is aboard: the contract stays, the parcel goes back to where it was picked up, and is paid for there."""
 
 
 class Settle(Body):
@@ -372,6 +409,17 @@ class PostOrder(Body):
     deadline_s: Annotated[float, Field(gt=0.0, le=1e7)]
     max_price_uc: Annotated[int, Field(gt=0, le=MAX_PRICE_UC)]
     from_ns: TimeNs | None = None
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] = 0
+    """Orders of a higher priority are offered in earlier rounds."""
+    lateness_uc_per_h: Price = 0
+    """What an hour after the deadline costs; with it the deadline may be missed where that costs less than others ask."""
+    value_uc: Price = 0
+    """Value of the goods: robots that have failed more often must be cheaper to win it."""
+    after: OrderId | None = None
+    """An order of the same customer that must be settled before this one is on sale."""
+    group: OrderId | None = None
+    """Orders with the same word here are awarded all in one batch, or none of them."""
+    group_size: Annotated[int, Field(ge=1, le=MAX_GROUP)] = 1
 
 
 class QuoteRequest(Body):
@@ -455,6 +503,12 @@ class OrderView(Body):
     awarded_ns: TimeNs | None = None
     settled_ns: TimeNs | None = None
     note: Text = ""
+    priority: Count = 0
+    lateness_uc_per_h: Price = 0
+    after: OrderId | None = None
+    group: OrderId | None = None
+    refund_uc: Price = 0
+    """Returned by those who had promised it for less and did not do it."""
 
 
 class OrderReply(Body):
@@ -491,6 +545,8 @@ class AskRecord(Body):
     parts_uc: Parts | None = None
     energy_j: Joules | None = None
     energy_sd_j: Joules | None = None
+    handicap_uc: Price = 0
+    """What the customer expects to lose by this robot beside the price: damage and lateness."""
     outcome: Text
     """``won``, or why not, in words and numbers."""
 
@@ -499,12 +555,20 @@ class LotRecord(Body):
     """What one batch did with one lot."""
 
     call: CallId
+    round: Count = 1
+    """Round in which it was sold, or the last one in which it was offered."""
     order: OrderId
     closed_ns: TimeNs
     budget_uc: Price
     winner: RobotId | None
     price_uc: Price | None
+    welfare_uc: Annotated[int, Field(ge=0, le=2**62)] = 0
+    """Welfare of the round, and what it would have been without the winner's owner."""
+    welfare_without_uc: Annotated[int, Field(ge=0, le=2**62)] | None = None
     asks: tuple[AskRecord, ...]
+    """The cheapest where there are very many."""
+    not_asked: Count = 0
+    """Robots to which other lots were nearer."""
     summary: Text
 
 

@@ -6,7 +6,8 @@
     mkt/1/zone/{zone}/auctioneer|call         from the market to every robot of the zone
     mkt/1/from/{robot}/{zone}/{kind}          from a robot: ask, accept, decline, progress, complete, abort, receipt,
                                               route, position
-    mkt/1/to/{robot}/{kind}                   to one robot: award, cancel, settle, receipt, route, release, reroute
+    mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, route, release,
+                                              reroute
     mkt/1/in/{customer}/{kind}                from a customer: order, quote, cancel, why, status
     mkt/1/out/{customer}/{kind}               the answer, same kind
     mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, band, fleet

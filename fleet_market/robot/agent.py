@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from fleet_market.body import Act, End, Go, Job, Link, Point, Pose, Result, RobotType, Telemetry
 from fleet_market.errors import UnreachableError
-from fleet_market.ids import CallId, ContractId, MessageId, RobotId, derive
+from fleet_market.ids import CallId, ContractId, MessageId, OrderId, RobotId, derive
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import Tariff
@@ -41,6 +41,7 @@ from fleet_market.protocol.messages import (
     StepEvidence,
     Stop,
     WirePose,
+    printable,
 )
 from fleet_market.robot.bidding import J_PER_WH, Appraisal, Bidder, Outlook, sealed
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
@@ -49,8 +50,6 @@ from fleet_market.robot.outbox import Outbox
 from fleet_market.robot.tasks import Task
 from fleet_market.units import ns
 
-MAX_TASKS = 2
-"""The task at hand and one more: a longer queue would bind orders that others could do sooner."""
 CHARGE_MARGIN_SOC = 0.03
 """A robot this little above its reserve can do hardly any task: it charges when it has nothing to do."""
 PROGRESS_S = 1.0
@@ -162,7 +161,9 @@ class Agent:
         self._done: dict[ContractId, _Done] = {}
         self._aged_ns: int | None = None
         self._outbox = Outbox()
-        self._pages: dict[CallId, dict[int, Call]] = {}
+        self._pages: dict[tuple[CallId, int], dict[int, Call]] = {}
+        self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
+        """The lots of the latest call that it was offered, in whatever round."""
         self._telemetry: Telemetry | None = None
         self._passed = 0
         self._numbers = 0
@@ -258,20 +259,27 @@ class Agent:
         self.epoch = max(body.epoch, self.epoch or 0)
 
     def _take_page(self, page: Call, now_ns: int) -> None:
-        pages = self._pages.setdefault(page.call, {})
+        pages = self._pages.setdefault((page.call, page.round), {})
         pages[page.page] = page
         if len(pages) == page.pages:
-            del self._pages[page.call]
+            del self._pages[page.call, page.round]
             if now_ns < page.close_ns:
-                self._bid(page.call, [lot for n in sorted(pages) for lot in pages[n].lots], now_ns)
+                self._bid(page, [lot for n in sorted(pages) for lot in pages[n].lots], now_ns)
         while len(self._pages) > MAX_PAGES_KEPT:
             self._pages.pop(next(iter(self._pages)))
 
-    def _bid(self, call: CallId, lots: Sequence[Lot], now_ns: int) -> None:
-        refusal = self._unfit(now_ns)
+    def _bid(self, call: Call, lots: Sequence[Lot], now_ns: int) -> None:
+        """Answer one round; what earlier rounds of the same call have won is in the schedule already."""
+        if self._seen[0] != call.call:
+            self._seen = (call.call, {})
+        seen = self._seen[1]
+        seen.update((lot.order, lot) for lot in lots)
+        refusal = self._unfit(now_ns, won=len(call.won))
         asks: list[AskLine] = []
         declines: list[DeclineLine] = []
         outlook = self._outlook(now_ns)
+        for order in call.won:
+            outlook = None if outlook is None or order not in seen else self._with(outlook, seen[order])
         soc = None if self._telemetry is None else self._telemetry.battery.soc
         for number, lot in enumerate(lots):
             if refusal is not None or outlook is None or soc is None:
@@ -283,9 +291,17 @@ class Agent:
                 asks.append(line)
             else:
                 declines.append(line)
-        self._say("ask", sealed(call, asks, declines))
+        at = None if outlook is None else WirePose.of(outlook.pose)
+        self._say("ask", sealed(call.call, call.round, at, asks, declines))
 
-    def _unfit(self, now_ns: int) -> tuple[DeclineReason, str] | None:
+    def _with(self, outlook: Outlook, lot: Lot) -> Outlook | None:
+        """Return the outlook with a lot that the robot has won but has no contract for yet."""
+        try:
+            return outlook.then(self._bidder.appraise(outlook.pose, lot.pickup, lot.dropoff, lot.payload_kg))
+        except UnreachableError:
+            return None
+
+    def _unfit(self, now_ns: int, *, won: int = 0) -> tuple[DeclineReason, str] | None:
         """Return why the robot takes no task at all now."""
         telemetry = self._telemetry
         if telemetry is None:
@@ -296,8 +312,8 @@ class Agent:
             return DeclineReason.FAULT, "does not get on"
         if self._stranded_until_ns is not None or self._put_back is not None:
             return DeclineReason.FAULT, "has a parcel of a lost contract"
-        if len(self.tasks) >= MAX_TASKS:
-            return DeclineReason.BUSY, f"has {len(self.tasks)} orders"
+        if len(self.tasks) + won >= self.config.type.max_tasks:
+            return DeclineReason.BUSY, f"has {len(self.tasks) + won} orders"
         soc = telemetry.battery.soc
         if self.doing is Doing.CHARGING and soc is not None and soc < self.config.type.battery.resume_soc:
             return DeclineReason.CHARGING, f"{soc:.0%}, back at {self.config.type.battery.resume_soc:.0%}"
@@ -307,14 +323,16 @@ class Agent:
         telemetry = self._telemetry
         if telemetry is None or telemetry.pose is None:
             return None
-        free_ns, energy_j = now_ns, 0.0
+        free_ns, energy_j, sd_s = now_ns, 0.0, 0.0
         for task in self.tasks:
             quote = task.appraisal.quote
             spent_ns = now_ns - task.started_ns if task.started_ns else 0
             free_ns += max(ns(quote.lasts.mean) - spent_ns, 0)
             used_j = max(0.0, (self._energy_out_j() - task.energy_at_start_j)) if task.started_ns else 0.0
             energy_j += max(quote.energy.mean - used_j, 0.0)
-        return Outlook(self.tasks[-1].end if self.tasks else telemetry.pose, free_ns, energy_j)
+            sd_s += quote.lasts.sd
+        end = self.tasks[-1].end if self.tasks else telemetry.pose
+        return Outlook(end, free_ns, energy_j, sd_s)
 
     def _take_award(self, award: Award, now_ns: int) -> None:
         if self.epoch is not None and award.epoch < self.epoch:
@@ -330,7 +348,7 @@ class Agent:
             try:
                 appraisal = self._bidder.appraise(outlook.pose, award.pickup, award.dropoff, award.payload_kg)
             except UnreachableError as error:
-                decline = Decline(contract=award.contract, reason=str(error)[:160])
+                decline = Decline(contract=award.contract, reason=printable(str(error)))
                 self._must_say("decline", decline, now_ns, award.contract)
                 return
             self.tasks.append(Task(award, appraisal))
@@ -342,7 +360,11 @@ class Agent:
         task = next((t for t in self.tasks if t.award.contract == body.contract), None)
         if task is None:
             return
-        self._drop(task, now_ns)
+        if not body.bring_back:
+            self._drop(task, now_ns)
+        elif task.phase is not Phase.UNLOADING:
+            task.award = task.award.model_copy(update={"dropoff": task.award.pickup})
+            self._replan("the parcel goes back")
 
     def _drop(self, task: Task, now_ns: int) -> None:
         """Forget a contract that is gone; a parcel that is aboard waits for whoever takes it over."""
@@ -604,7 +626,7 @@ class Agent:
         task, pose = self.tasks[0], None if self._telemetry is None else self._telemetry.pose
         body = Abort(
             contract=task.award.contract,
-            reason=reason[:160],
+            reason=printable(reason),
             pose=WirePose.of(pose or self.config.home),
             aboard=task.aboard,
         )

@@ -14,7 +14,7 @@ from fleet_market.maps.roadmap import Leg, Roadmap, leg, turn_between
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PlanLeg, PriceQuote, Tariff, TaskPlan, energy_j
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
-from fleet_market.protocol.messages import MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, Lot, Place
+from fleet_market.protocol.messages import MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, Lot, Place, WirePose
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.tracking import SHARP_CORNER_RAD
 from fleet_market.units import ns
@@ -36,6 +36,14 @@ class Outlook:
     free_ns: int
     energy_j: float
     """What the schedule still takes from the battery."""
+    sd_s: float = 0.0
+    """How unsure `free_ns` is; tasks err together, for what holds up one holds up all that follow."""
+
+    def then(self, task: Appraisal) -> Outlook:
+        """Return the outlook with one more task at the end of the schedule."""
+        quote = task.quote
+        free_ns = self.free_ns + ns(quote.lasts.mean)
+        return Outlook(task.end, free_ns, self.energy_j + quote.energy.mean, self.sd_s + quote.lasts.sd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Bidder:
         return Appraisal(plan, self._memory.quote(plan, self._tariff), at, self._to_charger_j(at))
 
     def answer(self, number: int, lot: Lot, outlook: Outlook, soc: float) -> AskLine | DeclineLine:
-        """Return the ask for lot `number` of a call, or why there is none."""
+        """Return the marginal ask for lot `number` of a call given the schedule, or why there is none."""
         robot = self._robot
         if lot.payload_kg > robot.max_payload_kg:
             return _decline(number, DeclineReason.PAYLOAD, f"carries {robot.max_payload_kg:g} kg at most")
@@ -111,8 +119,8 @@ class Bidder:
         if soc < needed:
             return _decline(number, DeclineReason.BATTERY, f"has {soc:.1%}, needs {needed:.1%}")
         finish_ns = outlook.free_ns + ns(quote.lasts.mean)
-        late_s = (finish_ns + ns(DEADLINE_SD * quote.lasts.sd) - lot.deadline_ns) / 1e9
-        if late_s > 0:
+        late_s = (finish_ns + ns(DEADLINE_SD * (outlook.sd_s + quote.lasts.sd)) - lot.deadline_ns) / 1e9
+        if late_s > 0 and lot.lateness_uc_per_h == 0:
             return _decline(number, DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
         return AskLine(
             lot=number,
@@ -134,13 +142,15 @@ class Bidder:
         return energy_j(TaskPlan((PlanLeg(length_m, math.pi, 2, 0.0),)), self._robot)
 
 
-def sealed(call: CallId, asks: Sequence[AskLine], declines: Sequence[DeclineLine]) -> Ask:
-    """Return the answer to a call: the cheapest asks first, and as much as a robot's message may hold."""
+def sealed(call: CallId, number: int, at: WirePose | None, asks: Sequence[AskLine], declines: Sequence[DeclineLine]) -> Ask:
+    """Return the answer to a round of a call: the cheapest asks first, and as much as a robot's message may hold."""
     by_price = sorted(asks, key=lambda line: (line.ask_uc, line.lot))[:MAX_ASKS]
-    kept = list(declines[:MAX_ASKS])
-    while len((ask := Ask(call=call, asks=tuple(by_price), declines=tuple(kept))).model_dump_json()) > MAX_ASK_BYTES:
+    kept = list(declines[: MAX_ASKS - len(by_price)])
+    while True:
+        ask = Ask(call=call, round=number, at=at, asks=tuple(by_price), declines=tuple(kept))
+        if len(ask.model_dump_json()) <= MAX_ASK_BYTES:
+            return ask
         (kept or by_price).pop()
-    return ask
 
 
 def _decline(number: int, reason: DeclineReason, detail: str) -> DeclineLine:

@@ -62,3 +62,9 @@ class OrderRow:
     release_s: float
     deadline_s: float
     max_price_uc: int
+    priority: int = 0
+    lateness_uc_per_h: int = 0
+    value_uc: int = 0
+    after: OrderId | None = None
+    group: OrderId | None = None
+    group_size: int = 1

@@ -240,3 +240,39 @@ def test_a_robot_that_charges_for_long_keeps_only_its_charger_from_others():
 
     drive("charging", Stop(place=None, dwell_s=2000.0))
     drive("passing", Stop(place=Place(x=4.5, y=3.5), dwell_s=8.0), Stop(place=Place(x=20.5, y=3.5), dwell_s=8.0))
+
+
+def test_a_robot_that_gets_no_way_at_all_turns_away_who_waits_for_it_and_nobody_who_need_not(monkeypatch):
+    roadmap = Roadmap.build(drawn(CORRIDOR, 1.0), clearance_m=0.35)
+    first, second = RobotId("first"), RobotId("second")
+    homes = {first: Pose(1.5, 1.5), second: Pose(1.5, 5.5)}
+    control = TrafficControl(roadmap, homes, footprint_radius_m=RADIUS_M)
+
+    def ask(name, number, *stops):
+        at = WirePose.of(homes[name])
+        return control.request(name, RouteRequest(request=MessageId(f"{name}-{number}"), pose=at, stops=stops), 0)
+
+    through = Stop(place=Place(x=20.5, y=3.5), dwell_s=4.0)
+    ask(first, 1, through)
+    ask(second, 1, through)
+    plans = control._schedule.plans
+    passed = next(n for needs in plans[second].needs for robot, n in needs.items() if robot == first)
+    for index in range(2, passed + 1):
+        x, y = plans[first].points[index - 1]
+        body = Position(
+            pose=WirePose(x=x, y=y),
+            soc=0.5,
+            route=plans[first].route,
+            passed=index,
+            stops_done=0,
+            moving=True,
+            doing="driving",
+        )
+        control.position(first, body, 10**9)
+    done = next(i for i, needs in enumerate(plans[second].needs) if first in needs)
+    assert plans[second].released > done, "second has leave to drive where first has passed"
+    monkeypatch.setattr(control, "_plan", lambda *_: (None, "no way leads there at the moment"))
+    messages = ask(first, 2, through)
+    (route,) = (body for robot, body in messages if isinstance(body, Route))
+    assert (route.served, route.points) == (False, ())
+    assert control.request(second, RouteRequest(request=MessageId("again"), pose=WirePose.of(homes[second])), 10**9)

@@ -217,3 +217,37 @@ async def test_a_second_daemon_on_the_same_database_is_refused(mqtt_broker, tmp_
         with pytest.raises(StoreError, match="another market daemon"):
             async with market(mqtt_broker, tmp_path):
                 pass
+
+
+async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_restart(
+    mqtt_broker, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("fleet_market.daemons.broker.HIGH_WATER", -1)
+    monkeypatch.setattr("fleet_market.daemons.broker.LOW_WATER", -1)
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        async with asyncio.timeout(10):
+            while not daemon.engine.market.state.paused:  # noqa: ASYNC110 - looks at the state of others
+                await asyncio.sleep(0.02)
+        await who.ann.say(topics.from_customer("ann", "order"), order())
+        assert (await who.ann.hear(OrderReply)).body.result == "accepted"
+        before = daemon.engine.now_ns
+        async with asyncio.timeout(10):
+            while daemon.engine.now_ns < before + 10**9:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        assert daemon.engine.market.state.call is None
+        assert daemon.pauses == 1
+        assert "no new batches: " in caplog.text
+        monkeypatch.setattr("fleet_market.daemons.broker.LOW_WATER", 1000)
+        monkeypatch.setattr("fleet_market.daemons.broker.HIGH_WATER", 1000)
+        await who.r1.hear(Call)
+    async with market(mqtt_broker, tmp_path) as daemon:
+        assert not daemon.engine.market.state.paused
+
+
+async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_not(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await asyncio.gather(
+            *(who.r1.say(topics.from_robot("r1", "main", "accept"), Accept(contract=f"c{n}")) for n in range(1000))
+        )
+        assert (await books(who.ann)).orders == ()
+        assert 300 <= daemon.rejected["flood"] <= 800

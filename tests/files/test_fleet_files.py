@@ -113,6 +113,14 @@ def test_a_type_without_the_newer_fields_of_wear_still_loads(tmp_path):
     assert (old.battery.chemistry, old.battery.cycle_life_efc, old.wear.brush_set_uc) == ("lfp", None, 0)
 
 
+def test_the_mechanism_of_a_zone_is_read_and_checked(tmp_path):
+    fleet = "robots: [{id: r1, type: carrier}]\nmarket: {mechanism: %s}\n"
+    assert load_fleet(written(tmp_path, fleet % "ssi")).terms.mechanism == "ssi"
+    with pytest.raises(InputError, match="first_price") as caught:
+        load_fleet(written(tmp_path, fleet % "dutch"))
+    assert caught.value.field == "market.mechanism"
+
+
 def test_fleets_without_robots_or_without_yaml_are_refused(tmp_path):
     for text, field in (("robots: []\n", "robots"), ("zone: a\n", "robots"), ("robots: [\n", "line 2"), ("- 1\n", "file")):
         with pytest.raises(InputError) as caught:
@@ -127,6 +135,41 @@ def test_an_order_file_is_read_exactly_in_any_order_of_columns(tmp_path):
     (row,) = load_orders(written(tmp_path, text, "o.csv"))
     assert (row.id, row.pickup, row.dropoff, row.max_price_uc, row.line) == ("A.1", "dock", "3;4;1.5", 12_000_001, 2)
     assert (row.payload_kg, row.release_s, row.deadline_s) == (2.5, 0.0, 60.0)
+
+
+def test_order_files_may_carry_priority_lateness_value_groups_and_order(tmp_path):
+    text = (
+        "id,pickup,dropoff,payload_kg,release_s,deadline_s,max_price,priority,lateness_per_h,value,after,group\n"
+        "o1,a,b,1,0,60,5,3,2.5,40,,g\no2,a,b,1,0,60,5,,,,,g\no3,a,b,1,0,60,5,,,,o2,\n"
+    )
+    first, second, third = load_orders(written(tmp_path, text, "o.csv"))
+    assert (first.priority, first.lateness_uc_per_h, first.value_uc) == (3, 2_500_000, 40_000_000)
+    assert (second.priority, second.lateness_uc_per_h, second.value_uc, second.after) == (0, 0, 0, None)
+    assert [(o.group, o.group_size) for o in (first, second, third)] == [("g", 2), ("g", 2), (None, 1)]
+    assert third.after == "o2"
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "mend"),
+    [
+        ("priority:10", "line 2, priority", "0 to 9"),
+        ("priority:high", "line 2, priority", "0 to 9"),
+        ("lateness_per_h:-1", "line 2, lateness_per_h", "at least 0"),
+        ("value:1e9", "line 2, value", "at most 1000000"),
+        ("after:o1", "line 2, after", "earlier line"),
+        ("after:nix", "line 2, after", "earlier line"),
+        ("group:a b", "line 2, group", "letters"),
+        ("colour:red", "line 1", "perhaps priority"),
+        ("id:o9", "line 1", "use the header"),
+    ],
+)
+def test_a_malformed_added_column_names_line_field_and_mend(tmp_path, more, field, mend):
+    name, value = more.split(":")
+    text = f"{HEADER.strip()},{name}\no1,a,b,1,0,60,5,{value}\n"
+    with pytest.raises(InputError) as caught:
+        load_orders(written(tmp_path, text, "o.csv"))
+    assert caught.value.field == field
+    assert mend in caught.value.mend
 
 
 @pytest.mark.parametrize(

@@ -2,33 +2,29 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from market_town import CREDIT, A, B, S, Town, TwoPlaces, line
 
 from fleet_market.contracts import MarketTerms
-from fleet_market.errors import PlaceError, ProtocolError
-from fleet_market.ids import ContractId, MessageId, OrderId, RobotId
+from fleet_market.errors import ProtocolError
+from fleet_market.ids import ContractId, OrderId, RobotId
 from fleet_market.ledger import AccountKind, account
-from fleet_market.market import Command, Market, OpenMarket
-from fleet_market.market.commands import SELF, read_logged
+from fleet_market.market import Command, Market
+from fleet_market.market.commands import read_logged
 from fleet_market.market.market import tick
 from fleet_market.protocol.messages import (
     Abort,
     Accept,
-    Announce,
     Ask,
-    AskLine,
     Award,
     Call,
     Cancel,
     CancelOrder,
-    Complete,
     Decline,
     DeclineLine,
     DeclineReason,
     OrderReply,
     OrderState,
     Phase,
-    Place,
-    PostOrder,
     Presence,
     Progress,
     QuoteReply,
@@ -41,103 +37,6 @@ from fleet_market.protocol.messages import (
     WhyRequest,
     WirePose,
 )
-
-S = 10**9
-CREDIT = 10**6
-A, B = WirePose(x=1.0, y=1.0), WirePose(x=9.0, y=1.0)
-
-
-class TwoPlaces:
-    """A floor with place a at (1, 1) and b at (9, 1)."""
-
-    def resolve(self, text, *, source, field):
-        if text not in ("a", "b"):
-            raise PlaceError(source, field, text, "use a or b")
-        return Place(x=1.0 if text == "a" else 9.0, y=1.0, name=text)
-
-
-class Town:
-    """A market with two robots of two owners, and a clock that only moves when told."""
-
-    def __init__(self, terms=None, credit=1000):
-        self.market, self.now_ns, self.log, self.sends, self.count = Market(TwoPlaces()), 0, [], [], 0
-        opened = OpenMarket(
-            zone="main",
-            epoch=1,
-            seed="s",
-            terms=terms or MarketTerms(),
-            customers={"ann": credit * CREDIT, "eve": 5 * CREDIT},
-        )
-        self.give(SELF, opened)
-        for robot, owner in (("r1", "acme"), ("r2", "bolt")):
-            self.give(robot, announce(owner))
-            self.give(robot, Presence(status="online", zone="main"))
-
-    def give(self, source, body, message_id=None, sid=0):
-        """One input; returns what the market sends in answer."""
-        command = Command(source, body, self.now_ns, None if message_id is None else MessageId(message_id), sid)
-        self.log.append(command)
-        out = self.market.handle(command)
-        self.sends += out.sends
-        return [send.body for send in out.sends]
-
-    def wait(self, seconds):
-        """Let time pass in steps of 0.1 s; returns everything sent meanwhile."""
-        said = []
-        for _ in range(round(seconds * 10)):
-            self.now_ns += S // 10
-            said += self.give(SELF, tick(self.now_ns).body)
-        return said
-
-    def post(self, order="o1", customer="ann", **more):
-        fields = {"pickup": "a", "dropoff": "b", "payload_kg": 2.0, "deadline_s": 100.0, "max_price_uc": 10 * CREDIT} | more
-        self.count += 1
-        (reply,) = (
-            b
-            for b in self.give(customer, PostOrder(order=OrderId(order), **fields), f"m{self.count}")
-            if isinstance(b, OrderReply)
-        )
-        return reply
-
-    def order(self, order="o1"):
-        return self.market.state.orders[OrderId(order)]
-
-    def next_call(self, within=3.0):
-        """The call that is open, or the next one."""
-        for _ in range(round(within * 10) + 1):
-            if (call := self.market.state.call) is not None:
-                return next(s.body for s in self.sends if isinstance(s.body, Call) and s.body.call == call.id)
-            self.wait(0.1)
-        raise AssertionError(f"no call within {within} s")
-
-    def trade(self, asks, wait=3.0):
-        """Answer the next call with ``{robot: price}`` for every lot; returns the awards."""
-        call = self.next_call(wait)
-        for robot, price in asks.items():
-            self.give(robot, Ask(call=call.call, asks=tuple(line(i, price) for i in range(len(call.lots)))))
-        return [b for b in self.wait(2.0) if isinstance(b, Award)]
-
-    def deliver(self, award, robot, **more):
-        steps = (
-            StepEvidence(kind="pickup", pose=A, at_ns=self.now_ns, payload_kg=2.0),
-            StepEvidence(kind="dropoff", pose=B, at_ns=self.now_ns, payload_kg=0.0),
-        )
-        return self.give(
-            robot, Complete(contract=award.contract, energy_j=500.0, **({"steps": steps} | more)), f"c{self.now_ns}"
-        )
-
-    def money(self, kind, name):
-        return self.market.ledger.balance(account(kind, name)).available_uc
-
-
-def announce(owner, payload=10.0):
-    return Announce(
-        zone="main", owner=owner, robot_type="carrier", max_payload_kg=payload, max_speed_mps=1.0, battery_wh=480.0
-    )
-
-
-def line(lot, price_uc):
-    return AskLine(lot=lot, ask_uc=price_uc, parts_uc=(price_uc, *(0,) * 8), energy_j=480.0, finish_ns=60 * S)
 
 
 def test_an_order_is_traded_done_and_paid():
@@ -282,34 +181,72 @@ def test_an_order_that_fails_too_often_is_over_and_the_money_returns():
     assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
 
 
-def test_an_order_can_be_cancelled_until_the_parcel_is_taken():
+@pytest.mark.parametrize("phase", [None, Phase.QUEUED, Phase.TO_PICKUP])
+def test_an_order_cancelled_before_its_parcel_is_taken_is_over_at_once_and_costs_nothing(phase):
     town = Town()
-    for number, phase in enumerate((None, Phase.TO_PICKUP, Phase.LOADING)):
-        name = f"o{number}"
-        town.post(name, deadline_s=500.0)
-        (award,) = town.trade({"r1": 3 * CREDIT})
-        if phase is not None:
-            town.give("r1", Accept(contract=award.contract), f"a{number}")
-            town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=False))
-        said = town.give("ann", CancelOrder(order=OrderId(name)), f"x{number}")
-        (reply,) = (b for b in said if isinstance(b, OrderReply))
-        if phase is Phase.LOADING:
-            assert reply.result == "refused"
-            assert town.order(name).state is OrderState.EXECUTING
-        else:
-            assert reply.result == "cancelled"
-            assert [b for b in said if isinstance(b, Cancel)]
-            assert town.order(name).state is OrderState.CANCELLED
-    assert town.money(AccountKind.CUSTOMER, "ann") == 990 * CREDIT
-    assert town.give("eve", CancelOrder(order=OrderId("o2")), "x9")[0].result == "refused"
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    if phase is not None:
+        town.give("r1", Accept(contract=award.contract), "a")
+        town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=False))
+    said = town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    assert [b.result for b in said if isinstance(b, OrderReply)] == ["cancelled"]
+    assert [b.bring_back for b in said if isinstance(b, Cancel)] == [False]
+    assert town.order().state is OrderState.CANCELLED
+    assert town.money(AccountKind.CUSTOMER, "ann") == 1000 * CREDIT
+    assert town.give("eve", CancelOrder(order=OrderId("o1")), "x9")[0].result == "refused"
 
 
-def test_a_burst_gives_one_lot_to_each_robot_and_the_next_batch_the_rest():
+@pytest.mark.parametrize("phase", [Phase.LOADING, Phase.TO_DROPOFF])
+def test_an_order_cancelled_with_its_parcel_aboard_is_brought_back_and_paid_for_there(phase):
     town = Town()
-    for n in range(3):
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=phase, pose=A, aboard=phase is Phase.TO_DROPOFF))
+    said = town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    assert [b.result for b in said if isinstance(b, OrderReply)] == ["cancelled"]
+    assert [b.bring_back for b in said if isinstance(b, Cancel)] == [True]
+    assert town.order().state is OrderState.EXECUTING
+    back = (
+        StepEvidence(kind="pickup", pose=A, at_ns=town.now_ns, payload_kg=2.0),
+        StepEvidence(kind="dropoff", pose=A, at_ns=town.now_ns, payload_kg=0.0),
+    )
+    town.deliver(award, "r1", steps=back)
+    assert (town.order().state, town.order().note) == (OrderState.CANCELLED, "brought back")
+    assert town.money(AccountKind.OWNER, "acme") == 5 * CREDIT
+    assert town.market.ledger.escrow_left_uc() == 0
+
+
+def test_a_robot_that_delivers_before_its_recall_arrives_has_delivered():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=Phase.TO_DROPOFF, pose=A, aboard=True))
+    town.give("ann", CancelOrder(order=OrderId("o1")), "x")
+    town.deliver(award, "r1")
+    assert town.order().state is OrderState.SETTLED
+
+
+def test_what_is_being_set_down_where_it_was_to_go_can_no_longer_be_cancelled():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "a")
+    town.give("r1", Progress(contract=award.contract, phase=Phase.UNLOADING, pose=B, aboard=True))
+    (reply,) = (b for b in town.give("ann", CancelOrder(order=OrderId("o1")), "x") if isinstance(b, OrderReply))
+    assert reply.result == "refused"
+    assert "setting the parcel down" in reply.errors[0].mend
+
+
+def test_a_burst_is_awarded_in_one_batch_round_after_round():
+    town = Town()
+    for n in range(5):
         town.post(f"o{n}")
-    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})) == 2
-    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT}, wait=0.2)) == 1
+    assert len(town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})) == 5
+    assert {town.order(f"o{n}").records[-1].round for n in range(5)} == {1, 2, 3}
+    assert {town.order(f"o{n}").records[-1].call for n in range(5)} == {"main:1:1"}
 
 
 def test_late_foreign_and_second_asks_do_not_count():
@@ -351,7 +288,7 @@ def test_why_tells_who_asked_what_and_why_each_lost():
     declined = DeclineLine(lot=0, reason=DeclineReason.BATTERY, detail="12 %")
     town.give("r1", Ask(call=call.call, declines=(declined,)))
     town.give("r2", Ask(call=call.call, asks=(line(0, 5 * CREDIT),)))
-    town.wait(2.0)
+    assert town.market.state.call is None, "all have answered"
     (reply,) = (b for b in town.give("ann", WhyRequest(order=OrderId("o1")), "w") if isinstance(b, WhyReply))
     outcomes = {a.robot: a.outcome for a in reply.records[-1].asks}
     assert outcomes == {"r1": "declined: battery (12 %)", "r2": "asked 5, the budget is 4"}
@@ -406,8 +343,13 @@ class TownMachine(RuleBasedStateMachine):
         price=st.integers(1, 12),
         release=st.integers(0, 5),
         span=st.integers(1, 60),
+        priority=st.integers(0, 2),
+        late=st.sampled_from([0, 0, 3600]),
+        value=st.integers(0, 20),
+        group=st.sampled_from([None, None, "g"]),
+        after=st.booleans(),
     )
-    def post(self, customer, price, release, span):
+    def post(self, customer, price, release, span, priority, late, value, group, after):
         self.number += 1
         self.town.post(
             f"o{self.number}",
@@ -415,6 +357,12 @@ class TownMachine(RuleBasedStateMachine):
             max_price_uc=price * CREDIT,
             release_s=float(release),
             deadline_s=float(release + span),
+            priority=priority,
+            lateness_uc_per_h=late * CREDIT,
+            value_uc=value * CREDIT,
+            group=group,
+            group_size=2 if group else 1,
+            after=f"o{self.number - 1}" if after and self.number > 1 else None,
         )
 
     @rule(tenths=st.integers(1, 40))
@@ -425,8 +373,9 @@ class TownMachine(RuleBasedStateMachine):
     @rule(robot=st.sampled_from(["r1", "r2", "r3"]), prices=st.lists(st.integers(0, 12), min_size=1, max_size=4))
     def ask(self, robot, prices):
         call = self.town.market.state.call
-        asks = tuple(line(i % len(call.lots), p * CREDIT) for i, p in enumerate(prices))
-        self.town.give(robot, Ask(call=call.id, asks=asks))
+        offered = call.offered.get(robot, ("o1",))
+        asks = tuple(line(i % len(offered), p * CREDIT) for i, p in enumerate(prices))
+        self.town.give(robot, Ask(call=call.id, round=call.round, asks=asks))
 
     @precondition(lambda self: self.contracts())
     @rule(data=st.data(), robot=st.sampled_from(["r1", "r2", None]), what=st.sampled_from("apdxcc"))
@@ -470,7 +419,21 @@ class TownMachine(RuleBasedStateMachine):
     def nobody_is_paid_below_the_ask_or_above_the_budget(self):
         for order in self.town.market.state.orders.values():
             if order.price_uc is not None:
-                assert order.ask_uc <= order.price_uc <= order.max_price_uc
+                assert order.price_uc <= order.max_price_uc
+                assert order.ask_uc <= order.price_uc or order.lateness_uc_per_h
+
+    @invariant()
+    def a_group_is_awarded_whole_or_not_at_all(self):
+        state = self.town.market.state
+        for group in {(o.customer, o.group) for o in state.orders.values() if o.group}:
+            members = [o for o in state.orders.values() if (o.customer, o.group) == group and o.state is OrderState.OPEN]
+            fresh = [o for o in members if o.attempts == 0]
+            awarded = [
+                o
+                for o in state.orders.values()
+                if (o.customer, o.group) == group and o.attempts == 1 and o.state is OrderState.AWARDED
+            ]
+            assert not (fresh and {o.awarded_ns for o in awarded} & {self.town.now_ns})
 
     def teardown(self):
         again = Market(TwoPlaces())

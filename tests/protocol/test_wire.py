@@ -4,13 +4,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fleet_market.errors import ProtocolError
-from fleet_market.ids import Identifier, MessageId
+from fleet_market.ids import Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import (
+    MAX_ASKS,
     MAX_WAYPOINTS,
     Accept,
     AskLine,
+    Call,
+    Lot,
+    Place,
     Route,
 )
 
@@ -70,8 +74,12 @@ def test_an_ask_whose_parts_do_not_add_up_is_refused():
             AskLine(lot=0, ask_uc=ask_uc, parts_uc=wrong, energy_j=1.0, finish_ns=1)
 
 
-def test_the_longest_route_fits_into_a_page():
+def test_the_longest_page_of_a_call_and_the_longest_route_fit_into_what_the_market_may_send():
     sent = {"ts": 10**15, "src": Identifier("r" * 20), "id": MessageId("m" * 20)}
+    place = Place(x=-1234.567, y=-1234.567, yaw=-3.142, radius_m=0.333, keep_off_m=0.999, name="p" * 64)
+    lot = Lot(order=OrderId("o" * 48), pickup=place, dropoff=place, payload_kg=12.345, deadline_ns=18 * 10**17)
+    call = Call(call="c", round=10, page=0, pages=1, close_ns=1, lots=(lot,) * MAX_ASKS, won=(OrderId("o" * 48),) * 100)
+    assert len(encode(Envelope(body=call, **sent))) <= MAX_OUTBOUND_BYTES
     points = ((-123.456, -123.456),) * MAX_WAYPOINTS
     route = Route(request="q", route="r", served=True, points=points, stops=(1, 2), released=0)
     assert len(encode(Envelope(body=route, **sent))) <= MAX_OUTBOUND_BYTES

@@ -1,16 +1,19 @@
 """The robot's node: drives its base by ROS topics, trades on MQTT.
 
-Parameters (from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and `memory`, the file that
-keeps what the robot learns (optional). The node runs in the robot's namespace.
+Parameters (from the parameter file): `robot`, `fleet` and `map` (files), `mqtt` (HOST:PORT), and perhaps `memory`, the file
+that keeps what the robot learns, and `keys`, a folder of keys (default: the environment's FLEET_MARKET_KEYS). The node runs
+in the robot's namespace.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
@@ -61,7 +64,16 @@ def _config(ros: Ros) -> tuple[RobotConfig, str]:
         Surfaces(fleet.surfaces),
     )
     memory = str(ros.parameter("memory", ""))
-    config = RobotConfig(agent, robot.owner, host, port, fleet.zone, Path(memory) if memory else None)
+    keys = str(ros.parameter("keys", os.environ.get(KEYS_VARIABLE, "")))
+    config = RobotConfig(
+        agent,
+        robot.owner,
+        host,
+        port,
+        fleet.zone,
+        memory=Path(memory) if memory else None,
+        keys=Path(keys) if keys else None,
+    )
     return config, values["robot"]
 
 

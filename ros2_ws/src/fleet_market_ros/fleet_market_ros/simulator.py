@@ -1,7 +1,8 @@
 """The simulator's node: one PyBullet world, published as the topics of real bases, and the one clock of the simulation.
 
 ``python -m fleet_market_ros.simulator --fleet F.yaml --map M.yaml --mqtt HOST:PORT --speed 2 --seed 1 --out DIR``. Topics
-as in `fleet_market_ros.base`, each robot's in its namespace; `/clock` for ROS, ``mkt/1/clock`` for the market.
+as in `fleet_market_ros.base`, each robot's in its namespace; `/clock` for ROS, ``mkt/1/clock`` for the market. With the
+environment's FLEET_MARKET_KEYS it signs as the simulator `simulator`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import csv
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from typing import Any
 from rosgraph_msgs.msg import Clock
 
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.guard import KEYS_VARIABLE, guard_for
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
 from fleet_market.daemons.serving import run_until_signal
@@ -31,6 +34,7 @@ from fleet_market.maps.surfaces import Area
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
 from fleet_market.protocol.messages import ClockTick
+from fleet_market.protocol.registry import Role
 from fleet_market.robot.floor import lay_out
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
@@ -121,8 +125,11 @@ async def serve(options: argparse.Namespace) -> None:
     host, port = parse_endpoint(options.mqtt)
     noise = SensorNoise.usual() if options.sensor_noise else None
     surfaces = SurfaceMap([_region(area) for area in fleet.surfaces])
+    keys = os.environ.get(KEYS_VARIABLE)
+    guard = guard_for(Path(keys) if keys else None, Role.SIMULATOR, "simulator", host)
+    connection = MqttTransport(MqttConfig(host, port, "simulator"), guard=guard)
     with SimWorld(grid, robots, chargers=floor.chargers, surfaces=surfaces, noise=noise, seed=options.seed) as world:
-        async with Ros("simulator", sys.argv) as ros, MqttTransport(MqttConfig(host, port, "simulator")) as transport:
+        async with Ros("simulator", sys.argv) as ros, connection as transport:
             await transport.connected.wait()
             simulator = Simulator(world, [robot.robot_id for robot in robots], ros, options)
             log.info("READY")

@@ -1,0 +1,116 @@
+"""What leaves the market for auditors: the books and the event log as JSON lines, the journal as CSV.
+
+The books' file needs nothing of this program to be checked: ``docs/audit/audit.py`` is a script of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fleet_market.adapters.store_base import Reads
+from fleet_market.adapters.stores import open_reader
+from fleet_market.errors import InputError
+from fleet_market.ledger import Event, Metrics
+
+BOOKS_FORMAT, LOG_FORMAT, VERSION = "fleet-market books", "fleet-market event log", 1
+TRANSFER_FIELDS = (
+    "seq", "timestamp_ns", "id", "kind", "debit", "credit", "amount_uc", "pending", "reference", "expires_ns", "hash",
+)  # fmt: skip
+EVENT_FIELDS = (
+    "seq", "now_ns", "source", "message_id", "sid", "body", "lookups", "reply_topic", "reply_payload", "effects", "hash",
+)  # fmt: skip
+SUMS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
+
+
+def export_csv(address: str | Path, target: Path) -> int:
+    """Write the journal to a CSV file while the market may be running; return the number of rows."""
+    with open_reader(address) as reader, target.open("w", newline="", encoding="utf-8") as file:
+        return write_csv(reader, file)
+
+
+def write_csv(reader: Reads, file: IO[str]) -> int:
+    """Write the journal as CSV; return the number of rows."""
+    writer = csv.writer(file)
+    writer.writerow(TRANSFER_FIELDS)
+    count = 0
+    for entry in reader.journal():
+        writer.writerow(["" if value is None else value for value in entry.fields()])
+        count += 1
+    return count
+
+
+def write_books(reader: Reads, file: IO[str]) -> int:
+    """Write journal, heads, balances and published metrics, a JSON object a line; return the number of transfers."""
+    _line(file, {"format": BOOKS_FORMAT, "version": VERSION})
+    count, last = 0, "0" * 64
+    for entry in reader.journal():
+        _line(file, {"row": "transfer", **dict(zip(TRANSFER_FIELDS, entry.fields(), strict=True))})
+        count, last = count + 1, entry.hash
+    for h in reader.heads():
+        row = {"day": h.day, "seq": h.seq, "hash": h.hash, "key_id": h.key_id, "signature": h.signature.hex()}
+        _line(file, {"row": "head", **row})
+    balances = reader.balances()
+    for account_id, balance in balances.items():
+        _line(file, {"row": "account", "id": account_id, **{name: getattr(balance, name) for name in SUMS}})
+    _line(file, {"row": "published", "transfers": count, "journal_hash": last, **Metrics.of(balances).as_dict()})
+    return count
+
+
+def write_log(reader: Reads, file: IO[str]) -> int:
+    """Write the event log, a JSON object a line; return the number of events."""
+    _line(file, {"format": LOG_FORMAT, "version": VERSION})
+    count = 0
+    for event in reader.events():
+        fields = [_text(value) for value in event.fields()]
+        _line(file, dict(zip(EVENT_FIELDS, fields, strict=True)))
+        count += 1
+    return count
+
+
+def read_log(path: Path) -> Iterator[Event]:
+    """Yield the events of a file that `write_log` made.
+
+    Raises
+    ------
+    InputError
+        If it is no such file, or a line is damaged; names the line.
+    """
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                event = _logged(json.loads(line), first=number == 1)
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                mend = "use a database, or a file of `fleet-market ledger export --log`"
+                raise InputError(str(path), f"line {number}", f"{error}"[:100], mend) from None
+            if event is not None:
+                yield event
+
+
+def _logged(row: dict[str, Any], *, first: bool) -> Event | None:
+    """Return the event of a line; the first line holds none."""
+    if not first:
+        return _event(row)
+    if (row.get("format"), row.get("version")) != (LOG_FORMAT, VERSION):
+        raise ValueError(f"format {row.get('format')!r} {row.get('version')!r}")
+    return None
+
+
+def _event(row: dict[str, Any]) -> Event:
+    values = [row[name] for name in EVENT_FIELDS]
+    for index in (5, 6, 8):
+        if values[index] is not None:
+            values[index] = values[index].encode("utf-8", "surrogateescape")
+    return Event.of(values)
+
+
+def _text(value: str | int | bytes | None) -> str | int | None:
+    """Return bytes as text that turns back into the same bytes, whatever they are."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def _line(file: IO[str], row: dict[str, Any]) -> None:
+    file.write(json.dumps(row, separators=(",", ":"), ensure_ascii=True) + "\n")

@@ -1,0 +1,286 @@
+"""The market's database in PostgreSQL through psycopg 3: the same tables, the same promises, on another machine.
+
+The session that writes holds an advisory lock: whoever loses the connection loses both, so that an old daemon cannot
+write beside a new one. Give it a direct connection, not a pooler that shares sessions. A group of records is a handful of
+statements over arrays, sent in one pipeline.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.resources.abc import Traversable
+from typing import Any, LiteralString, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from fleet_market.adapters.store_base import (
+    MOVE,
+    TABLES,
+    Group,
+    Reads,
+    Row,
+    insist_on_present,
+    migrations,
+    pending_migrations,
+)
+from fleet_market.errors import LedgerMismatchError, StoreError
+from fleet_market.ledger import Balance, Event
+
+SCHEMA = "fleet_market"
+OLDEST_SERVER = 130000
+LOCK = (0x464D4B54, 1)
+""""FMKT" and the number of the thing that is locked: the writer's place."""
+CONNECT_TIMEOUT_S = 10
+FETCH_ROWS = 2000
+
+_COLUMNS = {
+    "event": ("bigint", "bigint", "text", "text", "bigint", "bytea", "bytea", "text", "bytea", "text", "text"),
+    "journal": ("bigint", "bigint", "text", "text", "text", "text", "bigint", "text", "text", "bigint", "text"),
+    "head": ("bigint", "bigint", "text", "text", "bytea"),
+    "outbox (id, topic, payload, digest)": ("text", "text", "bytea", "text"),
+    "account (id)": ("text",),
+}
+_MOVE = MOVE.format(first="%s", last="%s")
+
+_LOAD = {"outbox": "outbox (id, topic, payload, digest)"}
+
+Db = psycopg.Connection[Row]
+
+
+class PostgresReader(Reads):
+    """Reads a database, while a market may be writing to it; use as a context manager. Sees one state of it."""
+
+    def __init__(self, connection: Db, name: str) -> None:
+        self._db, self.name = connection, name
+
+    @classmethod
+    def open(cls, address: str) -> Self:
+        """Open the database read-only.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be reached or read, holds no market, or its schema is not the one of this program.
+        """
+        db, name = _connect(address)
+        try:
+            with _told(name):
+                db.execute("SET default_transaction_read_only = on")
+                insist_on_present(name, _version(db), migrations("postgres"))
+                db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        except BaseException:
+            db.close()
+            raise
+        return cls(db, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._db.close()
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[Row]:
+        with _told(self.name), self._db.transaction(), self._db.cursor(name="rows") as cursor:
+            cursor.itersize = FETCH_ROWS
+            cursor.execute(_sql(query.replace("?", "%s")), parameters)
+            yield from cursor
+
+    def faults(self) -> list[str]:
+        """Return what the database engine itself finds wrong; PostgreSQL offers no such check to everyone."""
+        return []
+
+    def size_bytes(self) -> int:
+        """Return what the tables and their indexes occupy."""
+        with _told(self.name):
+            row = self._db.execute(
+                "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class"
+                " WHERE relkind = 'r' AND relnamespace = to_regnamespace(%s)",
+                (SCHEMA,),
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+
+class PostgresStore(PostgresReader):
+    """The market's only writer; use as a context manager. Implements `fleet_market.ports.LedgerStore`."""
+
+    def __init__(self, connection: Db, name: str) -> None:
+        super().__init__(connection, name)
+        self._busy = threading.Lock()
+        """One session has one transaction: a question waits until the writer's commit is over."""
+
+    @classmethod
+    def open(cls, address: str) -> Self:
+        """Open the database and bring its schema up to date.
+
+        Parameters
+        ----------
+        address : str
+            ``postgresql://user@host:port/database``; a password is best left to PGPASSWORD or ``~/.pgpass``.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be reached, another daemon has it open, it does not sync to the disk, or its schema is newer
+            than this program.
+        """
+        db, name = _connect(address)
+        try:
+            with _told(name):
+                _take_lock(db, name)
+                _insist_on_durability(db, name)
+                migrate(db, name)
+        except BaseException:
+            db.close()
+            raise
+        return cls(db, name)
+
+    def commit(self, records: Sequence[object]) -> None:
+        """Store all `records` (`StoreRecord`) in one transaction; on disk when this returns.
+
+        Raises
+        ------
+        LedgerMismatchError
+            If the database refuses a balance or arrives at another one than the ledger; nothing is stored.
+        StoreError
+            If the database cannot be written; nothing is stored, or it is not known whether it was.
+        """
+        group = Group.of(records)
+        try:
+            with self._busy, _told(self.name), self._db.transaction(), self._db.pipeline():
+                self._write(group)
+        except psycopg.IntegrityError as error:
+            raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
+
+    def find_event(self, source: str, message_id: str) -> Event | None:
+        """Return the input that `source` sent under `message_id`, None if there is none."""
+        with self._busy:
+            return super().find_event(source, message_id)
+
+    def load(self, source: Reads) -> None:
+        """Fill this empty database with all that `source` holds, in one transaction.
+
+        Raises
+        ------
+        StoreError
+            If it is not empty, or cannot be written; nothing is stored.
+        """
+        with _told(self.name), self._db.transaction(), self._db.cursor() as cursor:
+            found = cursor.execute("SELECT EXISTS (SELECT 1 FROM event)").fetchone()
+            if found is None or found[0]:
+                raise StoreError(f"{self.name}: holds a market: restore into a new database")
+            for table in TABLES:
+                with cursor.copy(_sql(f"COPY {_LOAD.get(table, table)} FROM STDIN")) as copy:
+                    for row in source.rows(table):
+                        copy.write_row(row)
+
+    def _write(self, group: Group) -> None:
+        self._insert("event", group.events)
+        self._insert("account (id)", [(a,) for a in group.accounts])
+        self._insert("journal", group.journal)
+        if group.done:
+            self._db.execute("DELETE FROM outbox WHERE id = ANY(%s)", (group.done,))
+        self._insert("outbox (id, topic, payload, digest)", list(group.outbox.values()))
+        self._insert("head", group.heads)
+        if group.journal:
+            moved = self._db.execute(_sql(_MOVE), (group.journal[0][0], group.journal[-1][0])).fetchall()
+            group.check({row[0]: Balance(*row[1:]) for row in moved})
+
+    def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        if rows:
+            arrays = ", ".join(f"%s::{kind}[]" for kind in _COLUMNS[table])
+            self._db.execute(
+                _sql(f"INSERT INTO {table} SELECT * FROM unnest({arrays})"),  # noqa: S608 - names of our own tables
+                [list(column) for column in zip(*rows, strict=True)],
+            )
+
+
+def migrate(db: Db, name: str, scripts: Sequence[Traversable] | None = None) -> None:
+    """Bring the schema up to date, one transaction per script; raises `StoreError` if it is newer than this program."""
+    for number, script in pending_migrations(name, _version(db), scripts or migrations("postgres")):
+        with db.transaction():
+            db.execute(_sql(script))
+            db.execute("UPDATE schema_version SET version = %s", (number,))
+
+
+def _version(db: Db) -> int:
+    row = db.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.schema_version",)).fetchone()
+    if row is not None and row[0] is not None:
+        version = db.execute("SELECT version FROM schema_version").fetchone()
+        return int(version[0]) if version else 0
+    read_only = db.execute("SHOW default_transaction_read_only").fetchone()
+    if read_only is not None and read_only[0] == "off":
+        with db.transaction():
+            db.execute(_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            db.execute("CREATE TABLE schema_version (version integer NOT NULL)")
+            db.execute("INSERT INTO schema_version VALUES (0)")
+    return 0
+
+
+def _connect(address: str) -> tuple[Db, str]:
+    try:
+        parts = conninfo_to_dict(address)
+    except psycopg.Error as error:
+        raise StoreError(
+            f"the address of the database is wrong ({error}): use postgresql://user@host:port/database"
+        ) from None
+    name = f"PostgreSQL {parts.get('dbname', '')} on {parts.get('host', 'this machine')}"
+    settings: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "fleet-market"} | parts
+    try:
+        db = psycopg.connect(**settings, autocommit=True)
+    except psycopg.OperationalError as error:
+        text = " ".join(str(error).split())
+        mend = "check the user and its password (PGPASSWORD, ~/.pgpass)" if "password" in text else "is it running?"
+        raise StoreError(f"{name}: {text}: {mend}") from None
+    if db.info.server_version < OLDEST_SERVER:
+        db.close()
+        raise StoreError(f"{name}: server {db.info.server_version} is too old: use PostgreSQL 13 or newer")
+    db.execute(_sql(f"SET search_path TO {SCHEMA}"))
+    return db, name
+
+
+def _take_lock(db: Db, name: str) -> None:
+    row = db.execute("SELECT pg_try_advisory_lock(%s, %s)", LOCK).fetchone()
+    if row is None or row[0]:
+        return
+    holder = db.execute(
+        "SELECT a.pid, coalesce(host(a.client_addr), 'a local socket') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK,
+    ).fetchone()
+    who = "unknown" if holder is None else f"server process {holder[0]}, from {holder[1]}"
+    raise StoreError(f"{name}: another market daemon ({who}) has this database open: stop it first")
+
+
+def _insist_on_durability(db: Db, name: str) -> None:
+    settings = {
+        key: row[0] for key in ("fsync", "synchronous_commit") if (row := db.execute(_sql(f"SHOW {key}")).fetchone())
+    }
+    if settings.get("fsync") == "off":
+        raise StoreError(f"{name}: the server runs with fsync = off and would lose paid money with its power: turn it on")
+    if settings.get("synchronous_commit") == "off":
+        db.execute("SET synchronous_commit = on")
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn errors of the database into ours, but for a refusal of what the ledger decided."""
+    try:
+        yield
+    except psycopg.IntegrityError:
+        raise
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        raise StoreError(f"{name}: {text}: mend the database, then restart") from error
+
+
+def _sql(text: str) -> LiteralString:
+    """Say that `text` is made of constants: psycopg wants literals, and these come from files and tables of our own."""
+    return text

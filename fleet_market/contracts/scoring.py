@@ -1,0 +1,40 @@
+"""What a customer expects to lose by a robot beside its price, and what one owes who has broken a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from fleet_market.contracts.order import NS_PER_H, Order, Promise
+from fleet_market.ids import OwnerId
+
+PRIOR_DONE, PRIOR_FAILED = 19, 1
+"""A robot without a record counts as one that failed in 1 of 20 [assumption]: better than a bad record, worse than a good
+one, so that neither a new name nor a first chance is worth much."""
+
+
+def handicap_uc(order: Order, finish_ns: int, *, done: int, failed: int) -> int:
+    """Return what the customer expects to lose if a robot with this record does `order` by `finish_ns`, micro-credits.
+
+    Expected damage is the declared value times the probability of failure, the mean of a beta distribution after `done`
+    successes and `failed` failures; added is the cost of the lateness that the robot announces. Both are 0 where the
+    customer declares neither value nor cost of lateness.
+    """
+    damage_uc = order.value_uc * (failed + PRIOR_FAILED) // (done + failed + PRIOR_DONE + PRIOR_FAILED)
+    return damage_uc + lateness_uc(order, order.deadline_ns, finish_ns)
+
+
+def lateness_uc(order: Order, due_ns: int, done_ns: int) -> int:
+    """Return what it costs the customer to have `order` done at `done_ns` instead of `due_ns`, rounded up, at least 0."""
+    return -(-max(0, done_ns - due_ns) * order.lateness_uc_per_h // NS_PER_H)
+
+
+def shortfalls(broken: Sequence[Promise], price_uc: int) -> list[tuple[OwnerId, int]]:
+    """Return who owes how much when an order was at last done for `price_uc`.
+
+    Each owner that broke its promise owes what the next promise was dearer, so that together they owe at least what the
+    customer pays above the first price.
+    """
+    steps = pairwise([*(promise.price_uc for promise in broken), price_uc])
+    owed = [(promise.owner, later_uc - earlier_uc) for promise, (earlier_uc, later_uc) in zip(broken, steps, strict=True)]
+    return [(owner, amount_uc) for owner, amount_uc in owed if amount_uc > 0]
