@@ -17,7 +17,7 @@ from benchmarks import report
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/benchmarks.md"
-NOT_BENCHMARKS = {"__init__", "report", "page", "metered_tasks"}
+NOT_BENCHMARKS = {"__init__", "report", "page", "metered_tasks", "wear_cells"}
 HEAD = """\
 # Benchmarks
 
