@@ -70,6 +70,14 @@ class MqttConfig:
     session_expiry_s: int = 0
 
 
+class _Client(aiomqtt.Client):
+    """Does not complain when it is cancelled while it connects, as aiomqtt 2.5 does."""
+
+    def _on_disconnect(self, *arguments: Any) -> None:
+        if not self._connected.cancelled():
+            super()._on_disconnect(*arguments)
+
+
 class MqttTransport:
     """A connection that comes back; use as an async context manager. Implements `fleet_market.ports.Transport`.
 
@@ -229,7 +237,7 @@ class MqttTransport:
             properties.SessionExpiryInterval = config.session_expiry_s
         if self.guard is not None:
             self.guard.connect()
-        client = aiomqtt.Client(
+        client = _Client(
             config.host,
             config.port,
             identifier=config.client_id,

@@ -17,6 +17,7 @@ from fleet_market.protocol.messages import (
     Complete,
     Decline,
     OrderState,
+    Phase,
     Place,
     Progress,
     Receipt,
@@ -138,7 +139,8 @@ class Execution:
         order = state.revoke(contract, reason, now_ns, out, tell=tell)
         order.broken.append(Promise(contract.owner, contract.price_uc))
         state.robots[contract.robot].failed += 1
-        if contract.aboard and contract.pose is not None:
+        silent_while_loading = tell and contract.phase is Phase.LOADING
+        if (contract.aboard or silent_while_loading) and contract.pose is not None:
             order.pickup = self._handover(contract)
             for known in state.robots.values():
                 known.unfit.discard(order.id)
@@ -150,7 +152,7 @@ class Execution:
             state.announce(order, out)
 
     def _handover(self, contract: Contract) -> Place:
-        """Return where another robot takes the parcel over: beside the robot that has it."""
+        """Return where another robot takes the parcel over: beside the robot that has it, or that stands where it lies."""
         if contract.pose is None:
             raise ValueError(f"contract {contract.id} has a parcel aboard but no pose")
         terms = self._state.terms

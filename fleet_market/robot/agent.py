@@ -661,8 +661,8 @@ class Agent:
 
     def _report(self, pose: Pose, now_ns: int) -> None:
         for task in self.tasks:
-            if now_ns - task.last_progress_ns >= ns(PROGRESS_S):
-                task.last_progress_ns = now_ns
+            if now_ns - task.last_progress_ns >= ns(PROGRESS_S) or task.told != (task.phase, task.aboard):
+                task.last_progress_ns, task.told = now_ns, (task.phase, task.aboard)
                 progress = Progress(
                     contract=task.award.contract, phase=task.phase, pose=WirePose.of(pose), aboard=task.aboard
                 )

@@ -25,6 +25,8 @@ class Task:
     """When to ask for the right of way again, after it was not to be had."""
     give_up_ns: int | None = None
     last_progress_ns: int = 0
+    told: tuple[Phase, bool] | None = None
+    """Phase, and whether the parcel is aboard, as the market knows it."""
 
     @property
     def end(self) -> Pose:

@@ -147,6 +147,18 @@ def test_the_parcel_of_a_broken_down_robot_is_taken_over_beside_it():
     assert town.order().state is OrderState.SETTLED
 
 
+def test_the_order_of_a_robot_that_fell_silent_while_it_loaded_is_picked_up_beside_it():
+    town = Town()
+    town.post(deadline_s=500.0)
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 5 * CREDIT})
+    town.give("r1", Accept(contract=award.contract), "acc")
+    town.give("r1", Progress(contract=award.contract, phase=Phase.LOADING, pose=A, aboard=False))
+    town.wait(15.1)
+    (second,) = town.trade({"r2": 5 * CREDIT})
+    assert (second.pickup.x, second.pickup.y) == (A.x, A.y)
+    assert second.pickup.keep_off_m > 0
+
+
 @pytest.mark.parametrize(
     ("steps", "says"),
     [

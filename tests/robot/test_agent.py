@@ -372,6 +372,21 @@ def test_a_burst_of_forty_orders_on_six_robots_is_awarded_in_one_batch_and_done(
     yard.check_end()
 
 
+def test_the_market_hears_at_once_how_far_a_task_is_and_whether_the_parcel_is_aboard():
+    yard = Yard()
+    order = yard.order("o1", "shelf-b3", "shipping-4")
+    yard.until(lambda: order.state is OrderState.EXECUTING)
+    behind = 0
+    while order.state is OrderState.EXECUTING:
+        yard.tick()
+        for contract in yard.market.state.contracts.values():
+            told = (contract.phase, contract.aboard)
+            known = [(t.phase, t.aboard) for t in yard.agents[contract.robot].tasks if t.award.contract == contract.id]
+            behind = behind + 1 if known and told != known[0] else 0
+            assert behind <= 1, (told, known)
+    assert order.state is OrderState.SETTLED
+
+
 @pytest.mark.parametrize("aboard", [False, True])
 def test_the_task_of_a_killed_robot_is_done_by_another_with_the_parcel_if_it_is_aboard(aboard):
     yard = Yard()
