@@ -46,7 +46,7 @@ def new_state(tables: Tables, plan: Plan) -> State:
     """
     n, m = tables.task.shape[0], tables.fleet.shape[0]
     if len(plan.queues) != m:
-        raise InputError(f"a plan must have a queue for each of {m} robots, had {len(plan.queues)}")
+        raise InputError("plan", "queues", len(plan.queues), f"give one for each of {m} robots")
     link = np.full((2 * n + 2 * m, 2), -1, dtype=np.int64)
     own = np.full(n, -1, dtype=np.int64)
     for r, queue in enumerate(plan.queues):
@@ -69,18 +69,18 @@ def _check_queue(queue: Sequence[Stop], r: int, tasks: int, own: np.ndarray) -> 
     aboard: set[int] = set()
     for stop in queue:
         if not 0 <= stop.task < tasks:
-            raise InputError(f"queue of robot {r}: a task must be from 0 to {tasks - 1}, was {stop.task}")
+            raise InputError("plan", f"queues[{r}]", stop, f"use tasks 0 to {tasks - 1}")
         if stop.pickup:
             if own[stop.task] >= 0:
-                raise InputError(f"queue of robot {r}: task {stop.task} is picked up a second time")
+                raise InputError("plan", f"queues[{r}]", stop, "pick each task up once")
             own[stop.task] = r
             aboard.add(stop.task)
         elif stop.task not in aboard:
-            raise InputError(f"queue of robot {r}: task {stop.task} is dropped off without being aboard")
+            raise InputError("plan", f"queues[{r}]", stop, "pick a task up before it is dropped off, on the same robot")
         else:
             aboard.remove(stop.task)
     if aboard:
-        raise InputError(f"queue of robot {r}: task {min(aboard)} is never dropped off")
+        raise InputError("plan", f"queues[{r}]", min(aboard), "drop off what is picked up")
 
 
 def new_work(tables: Tables) -> Work:

@@ -11,6 +11,7 @@ import numpy as np
 from fleet_market.allocation.tables import FloatArray, IntArray, Tables
 from fleet_market.errors import InputError
 
+SOURCE = "allocation problem"
 NEAR = 40
 """Related tasks kept per task."""
 FOLLOW = 20
@@ -48,7 +49,7 @@ class Weights:
         for name in ("cost", "lateness", "makespan", "wear"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
-                raise InputError(f"weight of {name} must be finite and at least 0, was {value}")
+                raise InputError("weights", name, value, "use a finite number of at least 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,9 @@ class BatteryRules:
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor_soc < self.full_soc <= 1:
-            raise InputError(f"floor_soc {self.floor_soc} and full_soc {self.full_soc} must be 0 <= floor < full <= 1")
+            raise InputError("battery", "floor_soc, full_soc", (self.floor_soc, self.full_soc), "use 0 <= floor < full <= 1")
         if not (math.isfinite(self.rate_soc_per_s) and self.rate_soc_per_s > 0):
-            raise InputError(f"rate_soc_per_s must be finite and more than 0, was {self.rate_soc_per_s}")
+            raise InputError("battery", "rate_soc_per_s", self.rate_soc_per_s, "use a finite number above 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,33 +185,30 @@ class Problem:
 
     def __post_init__(self) -> None:
         if not self.robots:
-            raise InputError("robots must be at least one, were none")
+            raise InputError(SOURCE, "robots", (), "give at least one")
         places = self.travel_s.shape[0]
         for name in ("travel_s", "leg_cost", "leg_wear", "leg_soc"):
             _check_matrix(name, getattr(self, name), places)
         if (self.leg_soc is None) != (self.battery is None):
-            raise InputError("leg_soc and battery must be given together")
+            raise InputError(SOURCE, "battery", self.battery, "give leg_soc and battery together, or neither")
         if not self.ageing_s > 0:
-            raise InputError(f"ageing_s must be more than 0, was {self.ageing_s}")
+            raise InputError(SOURCE, "ageing_s", self.ageing_s, "use a number above 0")
         for i, task in enumerate(self.tasks):
             _check_places(f"tasks[{i}]", places, task.pickup, task.dropoff)
             if not (math.isfinite(task.load) and task.load > 0):
-                raise InputError(f"tasks[{i}].load must be finite and more than 0, was {task.load}")
+                raise InputError(SOURCE, f"tasks[{i}].load", task.load, "use a finite number above 0")
             if task.robot is not None and not 0 <= task.robot < len(self.robots):
-                raise InputError(f"tasks[{i}].robot must be one of {len(self.robots)} robots, was {task.robot}")
+                raise InputError(SOURCE, f"tasks[{i}].robot", task.robot, f"use 0 to {len(self.robots) - 1}")
         for i, robot in enumerate(self.robots):
             _check_places(f"robots[{i}]", places, robot.place, *robot.chargers, *(() if robot.end is None else (robot.end,)))
             if not 0 <= robot.soc <= 1:
-                raise InputError(f"robots[{i}].soc must be from 0 to 1, was {robot.soc}")
+                raise InputError(SOURCE, f"robots[{i}].soc", robot.soc, "use 0 to 1")
 
     def tables(self) -> Tables:
         """Return the arrays for the kernels."""
         n, m, places = len(self.tasks), len(self.robots), self.travel_s.shape[0]
         weights, late = self.weights, self.weights.lateness
-        cost = weights.cost * (self.travel_s if self.leg_cost is None else self.leg_cost)
-        cost = np.where(np.isinf(self.travel_s), math.inf, np.nan_to_num(cost, posinf=math.inf, nan=0.0))
-        if self.leg_wear is not None and weights.wear > 0:
-            cost = cost + weights.wear * self.leg_wear
+        cost = self._legs()
         node = np.zeros((2 * n + 2 * m, 6))
         node[:, 1], node[:, 2], node[:, 4] = -1e15, 1e15, 1e15
         place = np.full(2 * n + 2 * m, places, dtype=np.int64)
@@ -240,6 +238,7 @@ class Problem:
             charger[r, : len(robot.chargers)] = robot.chargers
             charger_free[r, : len(robot.charger_free_s)] = robot.charger_free_s
         extended = _with_anywhere(cost)
+        apart = np.where(np.isinf(cost), math.inf, self.travel_s) if simulate else cost
         return Tables(
             cost=extended,
             time=extended if self._same_time(cost) else _with_anywhere(self.travel_s),
@@ -253,13 +252,25 @@ class Problem:
             ).reshape(n, 2),
             charger=charger,
             charger_free=charger_free,
-            near=_near(cost, place[:n], place[n : 2 * n]),
-            follow=_follow(cost, place[:n], place[n : 2 * n]),
-            close=_close(cost, place[:n], place[2 * n : 2 * n + m]),
+            near=_near(apart, place[:n], place[n : 2 * n]),
+            follow=_follow(apart, place[:n], place[n : 2 * n]),
+            close=_close(apart, place[:n], place[2 * n : 2 * n + m]),
             reserve=np.array([task.reserve for task in self.tasks], dtype=np.float64),
             gate=np.arange(2 * n, 2 * n + m, dtype=np.int64),
             rules=rules,
         )  # fmt: skip
+
+    def _legs(self) -> FloatArray:
+        """Return what legs cost by all weights, `inf` where there is no way."""
+        cost = self.travel_s if self.leg_cost is None else self.leg_cost
+        no_way = np.isinf(self.travel_s) | np.isinf(cost)
+        if self.leg_soc is not None:
+            no_way |= np.isinf(self.leg_soc)
+        cost = self.weights.cost * np.where(no_way, 0.0, cost)
+        if self.leg_wear is not None:
+            cost += self.weights.wear * np.where(no_way, 0.0, self.leg_wear)
+        cost[no_way] = math.inf
+        return np.asarray(cost, dtype=np.float64)
 
     def _same_time(self, cost: FloatArray) -> bool:
         return bool(np.array_equal(cost, self.travel_s))
@@ -269,21 +280,21 @@ def _check_matrix(name: str, matrix: FloatArray | None, places: int) -> None:
     if matrix is None:
         return
     if matrix.shape != (places, places) or places == 0:
-        raise InputError(f"{name} must be ({places}, {places}), one row and column per place, was {matrix.shape}")
+        raise InputError(SOURCE, name, matrix.shape, "use a square matrix, one row and column per place, all of one size")
     if bool(np.isnan(matrix).any()) or bool((matrix < 0).any()):
-        raise InputError(f"{name} must hold numbers of at least 0, or inf where there is no way")
+        raise InputError(SOURCE, name, "NaN or negative", "use numbers of at least 0, and inf where there is no way")
 
 
 def _check_places(where: str, places: int, *given: int) -> None:
     for place in given:
         if not 0 <= place < places:
-            raise InputError(f"{where}: a place must be from 0 to {places - 1}, was {place}")
+            raise InputError(SOURCE, f"{where}: place", place, f"use 0 to {places - 1}")
 
 
 def _bits(skills: frozenset[int]) -> int:
     for skill in skills:
         if not 0 <= skill < SKILLS:
-            raise InputError(f"a skill must be from 0 to {SKILLS - 1}, was {skill}")
+            raise InputError(SOURCE, "skill", skill, f"use 0 to {SKILLS - 1}")
     return sum(1 << skill for skill in skills)
 
 

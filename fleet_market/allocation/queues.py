@@ -19,7 +19,7 @@ from fleet_market.allocation.tables import (
     Work,
 )
 
-ASK_ALL = 16
+ASK_ALL = 24
 """Fleets up to this size are asked as a whole; of larger ones those that are near or hold related tasks, and a few more."""
 STRANGERS = 3
 KNOWN = 24
@@ -95,17 +95,12 @@ def put_in(tb: Tables, st: State, r: int, t: int, after_p: int, after_d: int) ->
 
 
 @kernel
-def bidders(tb: Tables) -> int:
-    """Return how many numbers `bidder` takes."""
-    m = tb.fleet.shape[0]
-    return min(KNOWN, tb.near.shape[1]) + min(CLOSEST, tb.close.shape[1]) + (m if m <= ASK_ALL else STRANGERS)
+def bidder(tb: Tables, st: State, wk: Work, t: int, x: int, known: int, close: int, rng: object) -> int:
+    """Return the robot to be asked for task `t` at turn `x`, -1 if nobody new: of idle robots that are alike only one.
 
-
-@kernel
-def bidder(tb: Tables, st: State, wk: Work, t: int, x: int, rng: object) -> int:
-    """Return the robot to be asked for task `t` at turn `x`, -1 if nobody new: of idle robots that are alike only one."""
+    First come the holders of `known` related tasks, then the `close` nearest robots, then all or some others.
+    """
     n, m = tb.task.shape[0], tb.fleet.shape[0]
-    known, close = min(KNOWN, tb.near.shape[1]), min(CLOSEST, tb.close.shape[1])
     stamp = int(st.sums[STAMP])
     if x < known:
         r = st.own[tb.near[t, x]]
@@ -133,8 +128,9 @@ def best_offer(
     """Ask robots for a task; return the least ask, the robot (-1: none below `cutoff`) and where it would put it."""
     st.sums[STAMP] += 1.0
     best, winner, after_p, after_d = cutoff, -1, -1, -1
-    for x in range(bidders(tb)):
-        r = bidder(tb, st, wk, t, x, rng)
+    known, close, m = min(KNOWN, tb.near.shape[1]), min(CLOSEST, tb.close.shape[1]), tb.fleet.shape[0]
+    for x in range(known + close + (m if m <= ASK_ALL else STRANGERS)):
+        r = bidder(tb, st, wk, t, x, known, close, rng)
         if r < 0:
             continue
         ask, i, j = bid(tb, st, wk, r, t, best, peak_s, blink, rng)

@@ -130,7 +130,7 @@ class Reauction:
         owners = plan.owners()
         for t, task in enumerate(self.problem.tasks):
             if task.robot is not None and owners.get(t) != task.robot:
-                raise InputError(f"tasks[{t}] is executed by robot {task.robot}: it must be in its queue")
+                raise InputError("plan", f"owner of task {t}", owners.get(t), f"leave it to robot {task.robot}, which executes it")
         for r, queue in enumerate(plan.queues):
             for stop in queue:
                 if not stop.pickup or self.problem.tasks[stop.task].robot is None:
@@ -244,7 +244,7 @@ def _budget(
     """Return how to see which share of the budget is spent, and the rounds run before."""
     begun = reauction.rounds
     if rounds is None and spent is None:
-        raise InputError("a budget must be given: rounds or spent")
+        raise InputError("allocation", "budget", None, "give rounds or spent")
 
     def share() -> float:
         of_rounds = 0.0 if rounds is None else (reauction.rounds - begun) / max(1, rounds)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from fleet_market.allocation.bids import bid, settle
 from fleet_market.allocation.compiled import kernel
-from fleet_market.allocation.queues import bidder, bidders, peak, put_in
-from fleet_market.allocation.tables import FINISH, INFINITE, KIND, STAMP, State, Tables, Work
+from fleet_market.allocation.queues import ASK_ALL, STRANGERS, bidder, peak, put_in
+from fleet_market.allocation.tables import FINISH, INFINITE, STAMP, State, Tables, Work
 
 CHEAPEST, REGRET = range(2)
 """Rules."""
 FIRST, SECOND = range(2)
-ALL_ROBOTS = 250
-"""In fleets up to this size every robot is asked; in larger ones those that are near or hold related tasks."""
 ALL_LOTS = 2000
 """With more lots than this the winner asks anew only for those related to what it won."""
 
@@ -29,10 +27,10 @@ def _two_offers(
     st.sums[STAMP] += 1.0
     asks[t, FIRST] = asks[t, SECOND] = tb.reserve[t]  # type: ignore[index]
     robots[t, FIRST] = robots[t, SECOND] = -1  # type: ignore[index]
-    m = tb.fleet.shape[0]
-    for x in range(m if m <= ALL_ROBOTS else bidders(tb)):
-        r = x if m <= ALL_ROBOTS else bidder(tb, st, wk, t, x, rng)
-        if r >= 0 and tb.robot[r, KIND] >= 0:
+    known, close, m = tb.near.shape[1], tb.close.shape[1], tb.fleet.shape[0]
+    for x in range(known + close + (m if m <= ASK_ALL else STRANGERS)):
+        r = bidder(tb, st, wk, t, x, known, close, rng)
+        if r >= 0:
             _consider(tb, st, wk, t, r, peak_s, asks, robots, rng)
 
 
