@@ -132,7 +132,7 @@ def _rows(size: Size, runs: list[_Run], options: Options) -> Iterable[Row]:
         gaps = [100 * (run.cost[name] / least - 1) for run, least in zip(runs, best, strict=True)]
         cpu_s, wall_s = median(run.cpu_s[name] for run in runs), median(run.wall_s[name] for run in runs)
         gap = median(gaps)
-        note = f"{cpu_s:.3g} CPU s, {wall_s:.3g} s wall"
+        note = f"{cpu_s:.3g} CPU s, {wall_s:.3g} s wall{', no feasible plan' if math.isinf(gap) else ''}"
         yield Row(f"{size} {name}: above the best", None if math.isinf(gap) else gap, "%", note=note)
     for cpu_s in QUICK_OURS_S if options.quick else OURS_S:
         name = f"market {cpu_s:g} s"

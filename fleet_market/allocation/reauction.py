@@ -53,7 +53,7 @@ class Settings:
 
 def _suited(loads: np.ndarray, tables: Any) -> Settings:
     if tables.rules[GENERAL] > 0:
-        return Settings(tails=0.3, warm=0.05, cold=0.001)
+        return Settings(tails=0.3, warm=0.3, cold=0.005)
     if tables.rules[TIMED] > 0:
         return Settings(tails=0.05, warm=0.1, cold=0.003)
     if len(loads) == 0 or tables.fleet[:, 0].max() < 2 * loads.min():
@@ -214,7 +214,7 @@ class Reauction:
         while budget() < 1:
             if not (self.state.own < 0).any():
                 self._kernel(keep)(self.state)
-                if self._call(close_robot) < 0:
+                if sum(map(bool, self.plan.queues)) <= 1 or self._call(close_robot) < 0:
                     break
             self._rounds(5 * FIRST_CHUNK, temperature, fewer=True)
         if (self.state.own < 0).any():
@@ -225,8 +225,8 @@ class Reauction:
     def _rounds(self, count: int, temperature: float, *, fewer: bool = False) -> None:
         s = self.settings
         tails = 0.0 if fewer else s.tails
-        self.rounds += count
-        self.kept += self._call(reauction, count, temperature, s.size, s.blink, tails, fewer, self._rng)
+        done, kept = self._call(reauction, count, temperature, s.size, s.blink, tails, fewer, self._rng)
+        self.rounds, self.kept = self.rounds + done, self.kept + kept
 
     def outcome(self, given_cost: float) -> Outcome:
         """Return what was found."""
@@ -285,7 +285,8 @@ def allocate(
     Returns
     -------
     Outcome
-        Never worse than the given plan, and every task that was sold stays sold.
+        Never worse than the given plan, unless `fewer` asks for fewer robots at any cost. A task that was sold stays sold
+        as long as its reserve is above what it costs.
     """
     run = Reauction(problem, plan, seed=seed, fast=fast, settings=settings)
     given_cost = run.cost

@@ -257,8 +257,8 @@ def reauction(
     share: float,
     fewer: bool,  # noqa: FBT001  (kernels take no keywords)
     rng: object,
-) -> int:
-    """Run rounds of bundle re-auctions; return how many were kept.
+) -> tuple[int, int]:
+    """Run rounds of bundle re-auctions; return how many were run, and how many kept.
 
     Parameters
     ----------
@@ -279,10 +279,11 @@ def reauction(
     for t in range(tb.task.shape[0]):
         if st.own[t] < 0:
             unsold += 1
-    kept = 0
+    kept = done = 0
     for _ in range(rounds):
         if fewer and unsold == 0:
             break
+        done += 1
         if share > 0.0 and rng.random() < share:  # type: ignore[attr-defined]
             kept += _tail_round(tb, st, wk, temperature, rng)
             continue
@@ -320,7 +321,7 @@ def reauction(
         else:
             restore(tb, st, wk, count, saved)
         forget(wk, saved)
-    return kept
+    return done, kept
 
 
 @kernel
