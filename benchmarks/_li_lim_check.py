@@ -1,7 +1,7 @@
 """Instances and routes of Li and Lim (2001), read and checked without any code of the allocator.
 
-Format (SINTEF): first line vehicles, capacity, speed; then one line per stop: number, x, y, demand, earliest, latest, service,
-pickup partner, delivery partner (0: none). Distances and times are Euclidean, in double precision.
+Format (SINTEF): first line vehicles, capacity, speed; then one line per stop: number, x, y, demand, earliest, latest,
+service, pickup partner, delivery partner (0: none). Distances and times are Euclidean, in double precision.
 """
 
 from __future__ import annotations
@@ -104,5 +104,9 @@ def check_routes(case: Case, routes: Sequence[Sequence[int]]) -> tuple[float, li
             if 0 < stop < len(case.sites) and case.sites[stop].delivery and case.sites[stop].delivery not in seen
         ]
         visited += list(route)
-    faults += [f"stop {stop} is visited {visited.count(stop)} times" for stop in range(1, len(case.sites)) if visited.count(stop) != 1]
+    faults += [
+        f"stop {stop} is visited {visited.count(stop)} times"
+        for stop in range(1, len(case.sites))
+        if visited.count(stop) != 1
+    ]
     return total, faults

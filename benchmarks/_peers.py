@@ -33,7 +33,7 @@ class Peers:
         self._known: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
 
     def solve(self, peer: str, problem: Problem, cpu_s: float) -> dict[str, Any]:
-        """Return `queues`, `cpu_s` and `wall_s` of a peer given so many CPU seconds; `queues` is None if it found nothing."""
+        """Return `queues` (None if it found nothing), `cpu_s` and `wall_s` of a peer given so many CPU seconds."""
         solver, package = SOLVERS[peer]
         digest = hashlib.sha256(problem.travel_s.tobytes())
         digest.update(repr((problem.tasks, problem.robots)).encode())
@@ -75,12 +75,12 @@ def ortools(problem: Problem, cpu_s: float) -> Plan | None:
     transit = routing.RegisterTransitMatrix(matrix.tolist())
     routing.SetArcCostEvaluatorOfAllVehicles(transit)
     far = int(matrix.max()) * 2 * (len(problem.tasks) + 1)
-    routing.AddDimension(transit, 0, far, True, "way")  # noqa: FBT003
+    routing.AddDimension(transit, 0, far, True, "way")
     load = [0] * len(matrix)
     for task in problem.tasks:
         load[task.pickup], load[task.dropoff] = 1, -1
     demand = routing.RegisterUnaryTransitVector(load)
-    routing.AddDimensionWithVehicleCapacity(demand, 0, [int(robot.capacity) for robot in problem.robots], True, "load")  # noqa: FBT003
+    routing.AddDimensionWithVehicleCapacity(demand, 0, [int(robot.capacity) for robot in problem.robots], True, "load")
     way = routing.GetDimensionOrDie("way")
     for task in problem.tasks:
         a, b = manager.NodeToIndex(task.pickup), manager.NodeToIndex(task.dropoff)
@@ -111,7 +111,7 @@ def pyvrp(problem: Problem, cpu_s: float) -> Plan | None:
     """Solve with PyVRP: shipments, one vehicle type per robot, iterated local search."""
     import pyvrp as library  # noqa: PLC0415
 
-    matrix = _extended(problem)
+    matrix: Any = _extended(problem)
     end = len(matrix) - 1
     robots = problem.robots
     data = library.ProblemData(
@@ -119,14 +119,17 @@ def pyvrp(problem: Problem, cpu_s: float) -> Plan | None:
         clients=[],
         depots=[library.Depot(robot.place) for robot in robots] + [library.Depot(end)],
         vehicle_types=[
-            library.VehicleType(1, [int(robot.capacity)], start_depot=r, end_depot=len(robots)) for r, robot in enumerate(robots)
+            library.VehicleType(1, [int(robot.capacity)], start_depot=r, end_depot=len(robots))
+            for r, robot in enumerate(robots)
         ],
         distance_matrices=[matrix],
         duration_matrices=[np.zeros_like(matrix)],
         shipments=[library.Shipment(task.pickup, task.dropoff, amount=[1]) for task in problem.tasks],
     )
     begun = time.process_time()
-    result = library.solve(data, stop=lambda _best: time.process_time() - begun > cpu_s, seed=0, display=False, collect_stats=False)
+    result = library.solve(
+        data, stop=lambda _best: time.process_time() - begun > cpu_s, seed=0, display=False, collect_stats=False
+    )
     if not result.is_feasible():
         return None
     queues: list[tuple[Stop, ...]] = [()] * len(robots)

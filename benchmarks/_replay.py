@@ -120,7 +120,9 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise InputError(self._source, self._where + name, value, f"use {limits}")
         if not low <= value <= high:
-            raise InputError(self._source, self._where + name, value, f"use {limits}" if high < math.inf else f"use {low:g} or more")
+            raise InputError(
+                self._source, self._where + name, value, f"use {limits}" if high < math.inf else f"use {low:g} or more"
+            )
         return float(value)
 
     def name(self, name: str) -> str:
@@ -174,9 +176,7 @@ def problem(instance: Instance, tasks: Sequence[Task]) -> Problem:
             )
             for task in tasks
         ],
-        robots=[
-            RobotSpec(robot.start, free_s=0.0, soc=robot.soc, chargers=(robot.charger,)) for robot in instance.robots
-        ],
+        robots=[RobotSpec(robot.start, free_s=0.0, soc=robot.soc, chargers=(robot.charger,)) for robot in instance.robots],
         travel_s=np.where(no_way, math.inf, instance.travel_s),
         leg_soc=np.where(no_way, math.inf, instance.travel_dsoc),
         battery=BatteryRules(instance.threshold_soc, instance.recharge_soc, instance.charge_rate_soc_per_s),
@@ -230,7 +230,13 @@ def schedule(instance: Instance, tasks: Sequence[Task], tables: Tables, outcome:
         for event in events:
             row: dict[str, Any] = {"robot": instance.robots[r].id}
             if event.kind == "charge":
-                row |= {"task": None, "charger": event.place, "start": event.begin_s, "finish": event.end_s, "soc": event.soc}
+                row |= {
+                    "task": None,
+                    "charger": event.place,
+                    "start": event.begin_s,
+                    "finish": event.end_s,
+                    "soc": event.soc,
+                }
                 rows.append(row)
             elif event.kind == "pickup":
                 begin_s = event.begin_s

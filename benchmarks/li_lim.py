@@ -59,7 +59,8 @@ def measure(options: Options) -> Iterable[Row]:
             note += f"; the checker finds in the best known: {best_faults[0]}"
         yield Row(f"{path.stem}: distance above best known", median(gaps), "%", note=note)
     yield Row(
-        "files with best-known vehicles and distance", float(np.mean(reached)), f"% of {len(files)}", GOAL_PERCENT, "higher",
+        "files with best-known vehicles and distance", float(np.mean(reached)), f"% of {len(files)}",
+        GOAL_PERCENT, "higher",
         note=f"distance within {WITHIN_PERCENT} %, {cpu_s:g} CPU s each",
     )  # fmt: skip
     yield Row("faults found by the checker", float(faults), "", 0.0)

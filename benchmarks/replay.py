@@ -3,8 +3,8 @@
 Without files it makes instances of its own, with split graphs and low batteries among them. A file is JSON: `robots` [{id,
 start, charger, soc}], `tasks` [{id, pickup, dropoff, earliest_start_s}], `config` {threshold_soc, recharge_soc,
 charge_rate_soc_per_s}, `travel_s` and `travel_dsoc`, square matrices over waypoint numbers with null where there is no way.
-Loading begins at `earliest_start_s` or later; `start` in the schedule is its begin. The schedule goes to NAME.schedule.json in
-the folder of results, and an independent checker drives it through.
+Loading begins at `earliest_start_s` or later; `start` in the schedule is its begin. The schedule goes to NAME.schedule.json
+in the folder of results, and an independent checker drives it through.
 """
 
 from __future__ import annotations

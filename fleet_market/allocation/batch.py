@@ -1,4 +1,4 @@
-"""Many queues of one robot at once, in numpy: the twin of `fleet_market.allocation.timeline.walk` where numba is not wanted."""
+"""Many queues of one robot at once, in numpy: the twin of `fleet_market.allocation.timeline.walk` without numba."""
 
 from __future__ import annotations
 
@@ -106,7 +106,8 @@ class _Batch:
         chargers = [c for c in self.tb.charger[self.r] if c >= 0]
         if not chargers:
             return np.zeros(place.shape)
-        return np.minimum(np.min([self.tb.soc[place, c] for c in chargers], axis=0), INFINITE)
+        least: FloatArray = np.min([self.tb.soc[place, c] for c in chargers], axis=0)
+        return np.minimum(least, INFINITE)
 
     def drive(
         self, first: int, last: int, place: IntArray, time_s: FloatArray, cost: FloatArray
@@ -161,7 +162,7 @@ class _Batch:
         best: FloatArray,
         finish_s: FloatArray,
     ) -> None:
-        """Drive on from the charge before stop `g` (-1: the start), set labels, and improve `best` and `finish_s` in place."""
+        """Drive on from the charge before stop `g` (-1: the start), set labels, improve `best` and `finish_s` in place."""
         count, stops = self.queues.shape
         floor, full, rate = self.tb.rules[FLOOR] + SOC_MARGIN, self.tb.rules[FULL], self.tb.rules[CHARGE_RATE]
         first = max(g, 0)
@@ -195,7 +196,14 @@ class _Batch:
                 best[better], finish_s[better] = cost[better], time_s[better]
 
     def _arrive(
-        self, some: BoolArray, h: int, place: IntArray, time_s: FloatArray, soc: FloatArray, cost: FloatArray, least_soc: float
+        self,
+        some: BoolArray,
+        h: int,
+        place: IntArray,
+        time_s: FloatArray,
+        soc: FloatArray,
+        cost: FloatArray,
+        least_soc: float,
     ) -> None:
         """Let the robot go to a charger before stop `h`, where that is better than what is known."""
         for c, charger in enumerate(self.tb.charger[self.r]):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+from numpy.random import Generator
+
 from fleet_market.allocation.compiled import kernel
 from fleet_market.allocation.tables import (
     ABOARD,
@@ -23,6 +25,8 @@ from fleet_market.allocation.tables import (
     INFINITE,
     LATE,
     LATEST,
+    LEG,
+    LEG_S,
     LOAD,
     MAKESPAN,
     NEED,
@@ -31,6 +35,8 @@ from fleet_market.allocation.tables import (
     SERVICE,
     SKILL,
     TIMED,
+    FloatArray,
+    IntArray,
     State,
     Tables,
     Work,
@@ -57,10 +63,12 @@ def settle(tb: Tables, st: State, wk: Work, r: int) -> None:
     while a != tail:
         b = link[a, NEXT]
         pa, pb = place[a], place[b]
-        cost += legs[pa, pb]
+        when[a, LEG] = legs[pa, pb]
+        cost += when[a, LEG]
         load += node[b, LOAD]
         if timed:
-            time_s = max(time_s + node[a, SERVICE] + time[pa, pb], node[b, EARLY])
+            when[a, LEG_S] = time[pa, pb]
+            time_s = max(time_s + node[a, SERVICE] + when[a, LEG_S], node[b, EARLY])
         when[b, AT], when[b, ABOARD] = time_s, load
         a = b
     st.robot[r, COST], st.robot[r, FINISH] = cost, time_s
@@ -70,24 +78,25 @@ def settle(tb: Tables, st: State, wk: Work, r: int) -> None:
     b = tail
     while b != head:
         a = link[b, PREV]
-        when[a, LATEST] = min(when[b, LATEST] - time[place[a], place[b]] - node[a, SERVICE], node[a, LATE])
+        when[a, LATEST] = min(when[b, LATEST] - when[a, LEG_S] - node[a, SERVICE], node[a, LATE])
         b = a
 
 
 @kernel
 def _idle_cost(tb: Tables, r: int) -> float:
     n, m = tb.task.shape[0], tb.fleet.shape[0]
-    return tb.cost[tb.place[2 * n + r], tb.place[2 * n + m + r]]
+    cost: float = tb.cost[tb.place[2 * n + r], tb.place[2 * n + m + r]]
+    return cost
 
 
 @kernel
-def collect(tb: Tables, st: State, r: int, queue: object) -> int:
+def collect(tb: Tables, st: State, r: int, queue: IntArray) -> int:
     """Write the stops of a robot into `queue`; return how many."""
     n, m = tb.task.shape[0], tb.fleet.shape[0]
     tail, length = 2 * n + m + r, 0
     a = st.link[2 * n + r, NEXT]
     while a != tail:
-        queue[length] = a  # type: ignore[index]
+        queue[length] = a
         length += 1
         a = st.link[a, NEXT]
     return length
@@ -95,7 +104,7 @@ def collect(tb: Tables, st: State, r: int, queue: object) -> int:
 
 @kernel
 def bid(
-    tb: Tables, st: State, wk: Work, r: int, t: int, cutoff: float, peak_s: float, blink: float, rng: object
+    tb: Tables, st: State, wk: Work, r: int, t: int, cutoff: float, peak_s: float, blink: float, rng: Generator
 ) -> tuple[float, int, int]:
     """Return the ask of robot `r` for task `t` and after which stops pickup and dropoff would go.
 
@@ -119,45 +128,79 @@ def bid(
         return INFINITE, -1, -1
     if tb.rules[GENERAL] > 0.0:
         return _simulated_bid(tb, st, wk, r, t, cutoff, peak_s, blink, rng)
-    return _quick_bid(tb, st, r, t, cutoff, blink, rng)
+    n, m = tb.task.shape[0], tb.fleet.shape[0]
+    room, timed = tb.fleet[r, CAPACITY] + EPS - tb.node[t, LOAD], tb.rules[TIMED] > 0.0
+    return quick_bid(
+        tb.cost, tb.cost_to, tb.time, tb.time_to, tb.node, tb.place, st.link, st.when, st.sums,
+        tb.gate[r], 2 * n + m + r, t, n + t, room, timed, cutoff, blink, rng,
+    )  # fmt: skip
 
 
 @kernel
-def _quick_bid(tb: Tables, st: State, r: int, t: int, cutoff: float, blink: float, rng: object) -> tuple[float, int, int]:
-    # Taken out of the tuples once: in a loop every access would count references.
-    cost, time, node, place = tb.cost, tb.time, tb.node, tb.place
-    link, when, sums = st.link, st.when, st.sums
-    n, m = tb.task.shape[0], tb.fleet.shape[0]
-    p, d, tail = t, n + t, 2 * n + m + r
+def quick_bid(
+    cost: FloatArray,
+    cost_to: FloatArray,
+    time: FloatArray,
+    time_to: FloatArray,
+    node: FloatArray,
+    place: IntArray,
+    link: IntArray,
+    when: FloatArray,
+    sums: FloatArray,
+    a: int,
+    tail: int,
+    p: int,
+    d: int,
+    room: float,
+    timed: bool,  # noqa: FBT001  (kernels take no keywords)
+    cutoff: float,
+    blink: float,
+    rng: Generator,
+) -> tuple[float, int, int]:
+    """Return the ask where the cost is a sum over legs.
+
+    Takes single arrays: this is called some million times a second, and a tuple of all of them costs more than the work.
+
+    Parameters
+    ----------
+    cost, cost_to, time, time_to, node, place, link, when, sums
+        See `Tables` and `State`.
+    a, tail : int
+        Stop after which the robot may take something in, and the end of its queue.
+    p, d : int
+        Pickup and dropoff.
+    room : float
+        Load that may be aboard when the parcel is taken in.
+    timed : bool
+        Whether there are windows.
+    cutoff, blink, rng
+        See `bid`.
+    """
     pp, pd = place[p], place[d]
-    room = tb.fleet[r, CAPACITY] + EPS - node[p, LOAD]
-    timed = tb.rules[TIMED] > 0.0
     direct = cost[pp, pd]
     best, after_p, after_d = cutoff, -1, -1
     at_p = at_d = at_b = 0.0
-    a = tb.gate[r]
     while a != tail:
         nx = link[a, NEXT]
         pa, pn = place[a], place[nx]
         if timed:
-            at_p = when[a, AT] + node[a, SERVICE] + time[pa, pp]
+            at_p = when[a, AT] + node[a, SERVICE] + time_to[pp, pa]
             if at_p > node[p, LATE] + EPS:
                 break
             at_p = max(at_p, node[p, EARLY]) + node[p, SERVICE]
             at_d = max(at_p + time[pp, pd], node[d, EARLY])
         sums[BLINK] -= 1.0
         if sums[BLINK] < 0.0 and blink > 0.0:
-            sums[BLINK] = math.floor(math.log(1.0 - rng.random()) / math.log(1.0 - blink))  # type: ignore[attr-defined]
+            sums[BLINK] = math.floor(math.log(1.0 - rng.random()) / math.log(1.0 - blink))
             a = nx
             continue
         if when[a, ABOARD] > room:
             a = nx
             continue
-        to_p = cost[pa, pp] - cost[pa, pn]
+        to_p = cost_to[pp, pa] - when[a, LEG]
         ask = to_p + direct + cost[pd, pn]
         if ask < best and (
-            not timed
-            or (at_d <= node[d, LATE] + EPS and at_d + node[d, SERVICE] + time[pd, pn] <= when[nx, LATEST] + EPS)
+            not timed or (at_d <= node[d, LATE] + EPS and at_d + node[d, SERVICE] + time[pd, pn] <= when[nx, LATEST] + EPS)
         ):
             best, after_p, after_d = ask, a, p
         to_p += cost[pp, pn]
@@ -173,16 +216,16 @@ def _quick_bid(tb: Tables, st: State, r: int, t: int, cutoff: float, blink: floa
                 break
             c = link[b, NEXT]
             pb, pc = place[b], place[c]
-            ask = to_p + cost[pb, pd] + cost[pd, pc] - cost[pb, pc]
+            ask = to_p + cost_to[pd, pb] + cost[pd, pc] - when[b, LEG]
             if timed:
-                at_d = at_b + time[pb, pd]
+                at_d = at_b + time_to[pd, pb]
                 if at_d > node[d, LATE] + EPS:
                     break
                 if ask < best:
                     left = max(at_d, node[d, EARLY]) + node[d, SERVICE] + time[pd, pc]
                     if left <= when[c, LATEST] + EPS:
                         best, after_p, after_d = ask, a, b
-                at_b += time[pb, pc]
+                at_b += when[b, LEG_S]
             elif ask < best:
                 best, after_p, after_d = ask, a, b
             b = c
@@ -194,7 +237,7 @@ def _quick_bid(tb: Tables, st: State, r: int, t: int, cutoff: float, blink: floa
 
 @kernel
 def _simulated_bid(
-    tb: Tables, st: State, wk: Work, r: int, t: int, cutoff: float, peak_s: float, blink: float, rng: object
+    tb: Tables, st: State, wk: Work, r: int, t: int, cutoff: float, peak_s: float, blink: float, rng: Generator
 ) -> tuple[float, int, int]:
     n = tb.task.shape[0]
     queue, trial = wk.queue, wk.trial
@@ -213,7 +256,7 @@ def _simulated_bid(
         if locked and before != tb.gate[r]:
             continue
         locked = False
-        if load > room or (blink > 0.0 and rng.random() < blink):  # type: ignore[attr-defined]
+        if load > room or (blink > 0.0 and rng.random() < blink):
             continue
         held = load
         trial[i] = t

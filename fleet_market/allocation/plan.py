@@ -57,7 +57,7 @@ def new_state(tables: Tables, plan: Plan) -> State:
     return State(
         link=link,
         own=own,
-        when=np.zeros((2 * n + 2 * m, 3)),
+        when=np.zeros((2 * n + 2 * m, 5)),
         robot=np.zeros((m, 2)),
         best_link=link.copy(),
         best_own=own.copy(),
@@ -92,7 +92,7 @@ def new_work(tables: Tables) -> Work:
 
     return Work(
         lots=ints(n), key=np.zeros(n), on_sale=ints(n), seen=ints(m), seen_kind=ints(m), saved=ints(m, 3), touched=ints(m),
-        arena=ints(2 * n + 2 * m), saved_robot=np.zeros((m, 2)), ruined=ints(m), absent=ints(n), queue=ints(2 * n + 4),
+        arena=ints(2 * n + 2 * m), saved_robot=np.zeros((m, 2)), askers=ints(m), absent=ints(n), queue=ints(2 * n + 4),
         trial=ints(2 * n + 4), label=np.zeros((2 * n + 4, 6)),
     )  # fmt: skip
 

@@ -18,6 +18,10 @@ FOLLOW = 20
 """Possible predecessors kept per task."""
 CLOSE = 10
 """Nearest robots kept per task."""
+MANY = 500
+"""From so many tasks on a pickup is put only beside the stops that are nearest to it."""
+BESIDE = 80
+"""How many these are."""
 ROWS = 256
 """Tasks whose relatedness is computed at once: bounds the memory to ROWS x tasks."""
 SKILLS = 62
@@ -140,7 +144,9 @@ class BatteryRules:
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor_soc < self.full_soc <= 1:
-            raise InputError("battery", "floor_soc, full_soc", (self.floor_soc, self.full_soc), "use 0 <= floor < full <= 1")
+            raise InputError(
+                "battery", "floor_soc, full_soc", (self.floor_soc, self.full_soc), "use 0 <= floor < full <= 1"
+            )
         if not (math.isfinite(self.rate_soc_per_s) and self.rate_soc_per_s > 0):
             raise InputError("battery", "rate_soc_per_s", self.rate_soc_per_s, "use a finite number above 0")
 
@@ -200,7 +206,9 @@ class Problem:
             if task.robot is not None and not 0 <= task.robot < len(self.robots):
                 raise InputError(SOURCE, f"tasks[{i}].robot", task.robot, f"use 0 to {len(self.robots) - 1}")
         for i, robot in enumerate(self.robots):
-            _check_places(f"robots[{i}]", places, robot.place, *robot.chargers, *(() if robot.end is None else (robot.end,)))
+            _check_places(
+                f"robots[{i}]", places, robot.place, *robot.chargers, *(() if robot.end is None else (robot.end,))
+            )
             if not 0 <= robot.soc <= 1:
                 raise InputError(SOURCE, f"robots[{i}].soc", robot.soc, "use 0 to 1")
 
@@ -228,7 +236,8 @@ class Problem:
         simulate = self.leg_soc is not None or weights.makespan > 0 or bool((node[: 2 * n, 5] > 0).any())
         battery = self.battery or BatteryRules(0.0, 1.0, 1.0)
         rules = np.array([
-            battery.floor_soc, battery.full_soc, battery.rate_soc_per_s, 0.0 if math.isinf(self.ageing_s) else self.ageing_s,
+            battery.floor_soc, battery.full_soc, battery.rate_soc_per_s,
+            0.0 if math.isinf(self.ageing_s) else self.ageing_s,
             weights.makespan, float(timed), float(simulate), float(battery.charge_loaded),
         ])  # fmt: skip
         chargers = max([1, *(len(robot.chargers) for robot in self.robots)])
@@ -238,10 +247,14 @@ class Problem:
             charger[r, : len(robot.chargers)] = robot.chargers
             charger_free[r, : len(robot.charger_free_s)] = robot.charger_free_s
         extended = _with_anywhere(cost)
+        time = extended if self._same_time(cost) else _with_anywhere(self.travel_s)
+        extended_to = np.ascontiguousarray(extended.T)
         apart = np.where(np.isinf(cost), math.inf, self.travel_s) if simulate else cost
         return Tables(
             cost=extended,
-            time=extended if self._same_time(cost) else _with_anywhere(self.travel_s),
+            time=time,
+            cost_to=extended_to,
+            time_to=extended_to if time is extended else np.ascontiguousarray(time.T),
             soc=np.zeros((1, 1)) if self.leg_soc is None else _with_anywhere(self.leg_soc),
             place=place,
             node=node,
@@ -254,6 +267,7 @@ class Problem:
             charger_free=charger_free,
             near=_near(apart, place[:n], place[n : 2 * n]),
             follow=_follow(apart, place[:n], place[n : 2 * n]),
+            beside=_beside(apart, place[: 2 * n], n if n >= MANY and not (timed or simulate) else 0),
             close=_close(apart, place[:n], place[2 * n : 2 * n + m]),
             reserve=np.array([task.reserve for task in self.tasks], dtype=np.float64),
             gate=np.arange(2 * n, 2 * n + m, dtype=np.int64),
@@ -343,6 +357,21 @@ def _follow(cost: FloatArray, pickup: IntArray, dropoff: IntArray) -> IntArray:
         way[rows, begin + rows] = math.inf
         follow[begin : begin + ROWS] = np.argsort(way, axis=1, kind="stable")[:, :keep]
     return follow
+
+
+def _beside(cost: FloatArray, stops: IntArray, tasks: int) -> IntArray:
+    """Return the stops nearest to each pickup, there and back, as numbers of stops."""
+    keep = min(BESIDE, 2 * tasks - 2) if tasks else 0
+    beside = np.zeros((len(stops) // 2, keep), dtype=np.int64)
+    for begin in range(0, tasks, ROWS):
+        pickup = stops[begin : min(begin + ROWS, tasks), None]
+        way = cost[pickup, stops] + cost[stops, pickup]
+        rows = np.arange(len(pickup))
+        way[rows, begin + rows] = way[rows, tasks + begin + rows] = math.inf
+        some = np.argpartition(way, keep - 1, axis=1)[:, :keep]
+        order = np.argsort(np.take_along_axis(way, some, 1), axis=1, kind="stable")
+        beside[begin : begin + ROWS] = np.take_along_axis(some, order, 1)
+    return beside
 
 
 def _close(cost: FloatArray, pickup: IntArray, start: IntArray) -> IntArray:

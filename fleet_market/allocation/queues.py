@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from fleet_market.allocation.bids import bid, collect, settle
+from numpy.random import Generator
+
+from fleet_market.allocation.bids import bid, collect, quick_bid, settle
 from fleet_market.allocation.compiled import kernel
+from fleet_market.allocation.nearby import nearby_offer
 from fleet_market.allocation.tables import (
+    CAPACITY,
     COST,
+    EPS,
     FINISH,
     GENERAL,
     INFINITE,
     KIND,
+    LOAD,
     MAKESPAN,
+    NEED,
     NEXT,
     PREV,
+    SKILL,
     STAMP,
+    TIMED,
     State,
     Tables,
     Work,
@@ -95,47 +104,72 @@ def put_in(tb: Tables, st: State, r: int, t: int, after_p: int, after_d: int) ->
 
 
 @kernel
-def bidder(tb: Tables, st: State, wk: Work, t: int, x: int, known: int, close: int, rng: object) -> int:
-    """Return the robot to be asked for task `t` at turn `x`, -1 if nobody new: of idle robots that are alike only one.
+def bidders(tb: Tables, st: State, wk: Work, t: int, known: int, close: int, rng: Generator) -> int:
+    """Write the robots that are asked for task `t` into `wk.askers`; return how many.
 
-    First come the holders of `known` related tasks, then the `close` nearest robots, then all or some others.
+    First come the holders of `known` related tasks, then the `close` nearest robots, then all or some others; of idle
+    robots that are alike only one.
     """
     n, m = tb.task.shape[0], tb.fleet.shape[0]
-    stamp = int(st.sums[STAMP])
-    if x < known:
-        r = st.own[tb.near[t, x]]
-    elif x < known + close:
-        r = tb.close[t, x - known]
-    elif m <= ASK_ALL:
-        r = x - known - close
-    else:
-        r = int(rng.random() * m)  # type: ignore[attr-defined]
-    if r < 0 or wk.seen[r] == stamp:
-        return -1
-    wk.seen[r] = stamp
-    if st.link[2 * n + r, NEXT] == 2 * n + m + r:
-        kind = tb.robot[r, KIND]
-        if kind < 0 or wk.seen_kind[kind] == stamp:
-            return -1
-        wk.seen_kind[kind] = stamp
-    return r
+    st.sums[STAMP] += 1.0
+    stamp, count = int(st.sums[STAMP]), 0
+    near, nearest, robot, own, link = tb.near, tb.close, tb.robot, st.own, st.link
+    seen, seen_kind, askers = wk.seen, wk.seen_kind, wk.askers
+    known, close = min(known, near.shape[1]), min(close, nearest.shape[1])
+    for x in range(known + close + (m if m <= ASK_ALL else STRANGERS)):
+        if x < known:
+            r = own[near[t, x]]
+        elif x < known + close:
+            r = nearest[t, x - known]
+        elif m <= ASK_ALL:
+            r = x - known - close
+        else:
+            r = int(rng.random() * m)
+        if r < 0 or seen[r] == stamp:
+            continue
+        seen[r] = stamp
+        if link[2 * n + r, NEXT] == 2 * n + m + r:
+            kind = robot[r, KIND]
+            if kind < 0 or seen_kind[kind] == stamp:
+                continue
+            seen_kind[kind] = stamp
+        askers[count] = r
+        count += 1
+    return count
 
 
 @kernel
 def best_offer(
-    tb: Tables, st: State, wk: Work, t: int, cutoff: float, peak_s: float, blink: float, rng: object
+    tb: Tables, st: State, wk: Work, t: int, cutoff: float, peak_s: float, blink: float, rng: Generator
 ) -> tuple[float, int, int, int]:
     """Ask robots for a task; return the least ask, the robot (-1: none below `cutoff`) and where it would put it."""
-    st.sums[STAMP] += 1.0
+    if tb.beside.shape[1] > 0:
+        return nearby_offer(tb, st, t, cutoff, blink, rng)
     best, winner, after_p, after_d = cutoff, -1, -1, -1
-    known, close, m = min(KNOWN, tb.near.shape[1]), min(CLOSEST, tb.close.shape[1]), tb.fleet.shape[0]
-    for x in range(known + close + (m if m <= ASK_ALL else STRANGERS)):
-        r = bidder(tb, st, wk, t, x, known, close, rng)
-        if r < 0:
-            continue
-        ask, i, j = bid(tb, st, wk, r, t, best, peak_s, blink, rng)
-        if ask < best:
-            best, winner, after_p, after_d = ask, r, i, j
+    count = bidders(tb, st, wk, t, KNOWN, CLOSEST, rng)
+    askers = wk.askers
+    if tb.rules[GENERAL] > 0.0:
+        for x in range(count):
+            ask, i, j = bid(tb, st, wk, askers[x], t, best, peak_s, blink, rng)
+            if ask < best:
+                best, winner, after_p, after_d = ask, askers[x], i, j
+    else:
+        cost, cost_to, time, time_to, node, place = tb.cost, tb.cost_to, tb.time, tb.time_to, tb.node, tb.place
+        gate, robot, fleet = tb.gate, tb.robot, tb.fleet
+        link, when, sums = st.link, st.when, st.sums
+        need, load, timed = tb.task[t, NEED], tb.node[t, LOAD], tb.rules[TIMED] > 0.0
+        d, first_tail = tb.task.shape[0] + t, 2 * tb.task.shape[0] + tb.fleet.shape[0]
+        for x in range(count):
+            r = askers[x]
+            room = fleet[r, CAPACITY] + EPS - load
+            if need & ~robot[r, SKILL] != 0 or room < 0.0:
+                continue
+            ask, i, j = quick_bid(
+                cost, cost_to, time, time_to, node, place, link, when, sums,
+                gate[r], first_tail + r, t, d, room, timed, best, blink, rng,
+            )  # fmt: skip
+            if ask < best:
+                best, winner, after_p, after_d = ask, r, i, j
     if winner < 0:
         return INFINITE, -1, -1, -1
     return best, winner, after_p, after_d
@@ -154,7 +188,7 @@ def peak(tb: Tables, st: State) -> float:
 @kernel
 def total(tb: Tables, st: State) -> float:
     """Return the cost of the whole allocation, unsold tasks at their reserve."""
-    cost = tb.rules[MAKESPAN] * peak(tb, st)
+    cost: float = tb.rules[MAKESPAN] * peak(tb, st)
     for r in range(tb.fleet.shape[0]):
         cost += st.robot[r, COST]
     for t in range(tb.task.shape[0]):

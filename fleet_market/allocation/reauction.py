@@ -1,4 +1,4 @@
-"""First sale, trades and bundle re-auctions, anytime: the driver around the kernels. It knows no clock and no chance of its own."""
+"""First sale, trades and bundle re-auctions, anytime: the driver around the kernels, with no clock or chance of its own."""
 
 from __future__ import annotations
 
@@ -111,7 +111,13 @@ class Reauction:
     """
 
     def __init__(
-        self, problem: Problem, plan: Plan | None = None, *, seed: int = 0, fast: bool = True, settings: Settings | None = None
+        self,
+        problem: Problem,
+        plan: Plan | None = None,
+        *,
+        seed: int = 0,
+        fast: bool = True,
+        settings: Settings | None = None,
     ) -> None:
         self.problem, self._fast = problem, fast
         plan = plan or Plan.empty(len(problem.robots))
@@ -130,7 +136,9 @@ class Reauction:
         owners = plan.owners()
         for t, task in enumerate(self.problem.tasks):
             if task.robot is not None and owners.get(t) != task.robot:
-                raise InputError("plan", f"owner of task {t}", owners.get(t), f"leave it to robot {task.robot}, which executes it")
+                raise InputError(
+                    "plan", f"owner of task {t}", owners.get(t), f"leave it to robot {task.robot}, which executes it"
+                )
         for r, queue in enumerate(plan.queues):
             for stop in queue:
                 if not stop.pickup or self.problem.tasks[stop.task].robot is None:
@@ -238,9 +246,7 @@ class Reauction:
         )
 
 
-def _budget(
-    rounds: int | None, spent: Callable[[], float] | None, reauction: Reauction
-) -> tuple[Callable[[], float], int]:
+def _budget(rounds: int | None, spent: Callable[[], float] | None, reauction: Reauction) -> tuple[Callable[[], float], int]:
     """Return how to see which share of the budget is spent, and the rounds run before."""
     begun = reauction.rounds
     if rounds is None and spent is None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 
+from numpy.random import Generator
+
 from fleet_market.allocation.bids import settle
 from fleet_market.allocation.compiled import kernel
 from fleet_market.allocation.queues import best_offer, forget, peak, put_in, restore, save, take_out, total
-from fleet_market.allocation.trade import tails
 from fleet_market.allocation.tables import (
     BEST,
     COST,
@@ -33,6 +34,7 @@ from fleet_market.allocation.tables import (
     Tables,
     Work,
 )
+from fleet_market.allocation.trade import tails
 
 STRING = 10
 """Longest string of stops taken from one queue (Christiaens and Vanden Berghe 2020, L max)."""
@@ -57,20 +59,29 @@ def _task_of(n: int, stop: int) -> int:
 
 @kernel
 def _string(
-    tb: Tables, st: State, wk: Work, t: int, length: int, gaps: bool, count: int, saved: int, used: int, rng: object
+    tb: Tables,
+    st: State,
+    wk: Work,
+    t: int,
+    length: int,
+    gaps: bool,  # noqa: FBT001  (kernels take no keywords)
+    count: int,
+    saved: int,
+    used: int,
+    rng: Generator,
 ) -> tuple[int, int, int]:
     """Put the tasks of a string of stops around task `t` on sale."""
     n, r = tb.task.shape[0], st.own[t]
     head, tail = 2 * n + r, 2 * n + tb.fleet.shape[0] + r
-    a = t if rng.random() < 0.5 else n + t  # type: ignore[attr-defined]
-    for _ in range(int(rng.random() * length)):  # type: ignore[attr-defined]
+    a = t if rng.random() < 0.5 else n + t
+    for _ in range(int(rng.random() * length)):
         if st.link[a, PREV] == head:
             break
         a = st.link[a, PREV]
     left = length
     while a != tail and left > 0:
         u = _task_of(n, a)
-        if tb.task[u, FIXED] == 0 and (u == t or not gaps or rng.random() < 0.6):  # type: ignore[attr-defined]
+        if tb.task[u, FIXED] == 0 and (u == t or not gaps or rng.random() < 0.6):
             a = st.link[a, NEXT]
             if a == n + u:
                 a = st.link[a, NEXT]
@@ -82,13 +93,13 @@ def _string(
 
 
 @kernel
-def _strings(tb: Tables, st: State, wk: Work, size: int, rng: object) -> tuple[int, int, int]:
+def _strings(tb: Tables, st: State, wk: Work, size: int, rng: Generator) -> tuple[int, int, int]:
     n, m = tb.task.shape[0], tb.fleet.shape[0]
     count, saved, used = 0, 0, 0
-    seed = int(rng.random() * n)  # type: ignore[attr-defined]
-    length = 2 + int(rng.random() * (STRING - 1))  # type: ignore[attr-defined]
-    strings = 1 + int(rng.random() * max(1.0, 2.0 * size / length))  # type: ignore[attr-defined]
-    gaps = rng.random() < 0.5  # type: ignore[attr-defined]
+    seed = int(rng.random() * n)
+    length = 2 + int(rng.random() * (STRING - 1))
+    strings = 1 + int(rng.random() * max(1.0, 2.0 * size / length))
+    gaps = rng.random() < 0.5
     for x in range(-1, tb.near.shape[1]):
         t = seed if x < 0 else tb.near[seed, x]
         r = st.own[t]
@@ -102,49 +113,49 @@ def _strings(tb: Tables, st: State, wk: Work, size: int, rng: object) -> tuple[i
 
 
 @kernel
-def _related(tb: Tables, st: State, wk: Work, size: int, rng: object) -> tuple[int, int, int]:
+def _related(tb: Tables, st: State, wk: Work, size: int, rng: Generator) -> tuple[int, int, int]:
     n = tb.task.shape[0]
     count, saved, used = 0, 0, 0
-    k = min(n, 1 + int(rng.random() * size * 1.5))  # type: ignore[attr-defined]
-    t = int(rng.random() * n)  # type: ignore[attr-defined]
+    k = min(n, 1 + int(rng.random() * size * 1.5))
+    t = int(rng.random() * n)
     for _ in range(4 * k):
         if wk.on_sale[t] == 0 and st.own[t] >= 0 and tb.task[t, FIXED] == 0:
             count, saved, used = _mark(tb, st, wk, t, count, saved, used)
             if count == k:
                 break
-        base = t if count == 0 else wk.lots[int(rng.random() * count)]  # type: ignore[attr-defined]
-        if tb.near.shape[1] == 0 or rng.random() < 0.05:  # type: ignore[attr-defined]
-            t = int(rng.random() * n)  # type: ignore[attr-defined]
+        base = t if count == 0 else wk.lots[int(rng.random() * count)]
+        if tb.near.shape[1] == 0 or rng.random() < 0.05:
+            t = int(rng.random() * n)
         else:
-            t = tb.near[base, int(tb.near.shape[1] * rng.random() ** 3)]  # type: ignore[attr-defined]
+            t = tb.near[base, int(tb.near.shape[1] * rng.random() ** 3)]
     return count, saved, used
 
 
 @kernel
-def _whole(tb: Tables, st: State, wk: Work, size: int, rng: object) -> tuple[int, int, int]:
+def _whole(tb: Tables, st: State, wk: Work, size: int, rng: Generator) -> tuple[int, int, int]:
     """Put a short queue on sale as a whole."""
     n = tb.task.shape[0]
-    t = int(rng.random() * n)  # type: ignore[attr-defined]
+    t = int(rng.random() * n)
     if st.own[t] < 0 or tb.task[t, FIXED] != 0:
         return 0, 0, 0
     return _string(tb, st, wk, t, 4 * size, False, 0, 0, 0, rng)
 
 
 @kernel
-def _order(tb: Tables, wk: Work, count: int, rng: object) -> None:
+def _order(tb: Tables, wk: Work, count: int, rng: Generator) -> None:
     """Bring the lots into the order of sale: by chance, longest first, heaviest first, or by their windows."""
     n = tb.task.shape[0]
-    how = int(rng.random() * (8 if tb.rules[TIMED] > 0.0 else 5))  # type: ignore[attr-defined]
+    how = int(rng.random() * (8 if tb.rules[TIMED] > 0.0 else 5))
     for x in range(count):
         t = wk.lots[x]
         if how < 2:
-            key = rng.random()  # type: ignore[attr-defined]
+            key = rng.random()
         elif how == 2:
             key = -tb.cost[tb.place[t], tb.place[n + t]]
         elif how == 3:
-            key = -tb.cost[tb.place[t], tb.place[n + t]] * rng.random()  # type: ignore[attr-defined]
+            key = -tb.cost[tb.place[t], tb.place[n + t]] * rng.random()
         elif how == 4:
-            key = -tb.node[t, LOAD] * rng.random()  # type: ignore[attr-defined]
+            key = -tb.node[t, LOAD] * rng.random()
         elif how == 5:
             key = tb.node[t, LATE] - tb.node[t, EARLY]
         elif how == 6:
@@ -160,9 +171,9 @@ def _order(tb: Tables, wk: Work, count: int, rng: object) -> None:
 
 @kernel
 def sell(
-    tb: Tables, st: State, wk: Work, count: int, saved: int, used: int, blink: float, rng: object
+    tb: Tables, st: State, wk: Work, count: int, saved: int, used: int, blink: float, rng: Generator
 ) -> tuple[int, int, int]:
-    """Sell the first `count` of `wk.lots` one by one to the least ask below its reserve; return what is saved, and unsold."""
+    """Sell the first `count` of `wk.lots` one by one to the least ask below its reserve; return saved, used, unsold."""
     peak_s = peak(tb, st)
     unsold = 0
     for x in range(count):
@@ -183,7 +194,7 @@ def sell(
 @kernel
 def _gain(tb: Tables, st: State, wk: Work, count: int, saved: int, before: float) -> float:
     """Return the change of the total by what is saved; `before`: cost of the makespan and of the lots unsold before."""
-    delta = tb.rules[MAKESPAN] * peak(tb, st) - before
+    delta: float = tb.rules[MAKESPAN] * peak(tb, st) - before
     for x in range(saved):
         r = wk.touched[x]
         delta += st.robot[r, COST] - wk.saved_robot[r, COST]
@@ -205,11 +216,11 @@ def keep(st: State) -> None:
 
 
 @kernel
-def _leftovers(tb: Tables, st: State, wk: Work, count: int, rng: object) -> tuple[int, float, int]:
+def _leftovers(tb: Tables, st: State, wk: Work, count: int, rng: Generator) -> tuple[int, float, int]:
     """Add unsold tasks to the lots; return count, their reserves, and how often they were left over."""
     n = tb.task.shape[0]
     reserves, absences, extra = 0.0, 0, 0
-    first = int(rng.random() * n)  # type: ignore[attr-defined]
+    first = int(rng.random() * n)
     for x in range(n):
         t = (first + x) % n
         if st.own[t] < 0 and wk.on_sale[t] == 0:
@@ -225,16 +236,16 @@ def _leftovers(tb: Tables, st: State, wk: Work, count: int, rng: object) -> tupl
 
 
 @kernel
-def _tail_round(tb: Tables, st: State, wk: Work, temperature: float, rng: object) -> int:
+def _tail_round(tb: Tables, st: State, wk: Work, temperature: float, rng: Generator) -> int:
     """Exchange the tails of two queues at related tasks; return 1 if it was kept."""
-    t = int(rng.random() * tb.task.shape[0])  # type: ignore[attr-defined]
+    t = int(rng.random() * tb.task.shape[0])
     if tb.follow.shape[1] == 0:
         return 0
-    u = tb.follow[t, int(tb.follow.shape[1] * rng.random() ** 2)]  # type: ignore[attr-defined]
+    u = tb.follow[t, int(tb.follow.shape[1] * rng.random() ** 2)]
     delta, saved = tails(tb, st, wk, u, t)
     if saved == 0:
         return 0
-    taken = delta < -temperature * math.log(1.0 - rng.random())  # type: ignore[attr-defined]
+    taken = delta < -temperature * math.log(1.0 - rng.random())
     if taken:
         st.sums[NOW] += delta
         if st.sums[NOW] < st.sums[BEST] - EPS:
@@ -256,7 +267,7 @@ def reauction(
     blink: float,
     share: float,
     fewer: bool,  # noqa: FBT001  (kernels take no keywords)
-    rng: object,
+    rng: Generator,
 ) -> tuple[int, int]:
     """Run rounds of bundle re-auctions; return how many were run, and how many kept.
 
@@ -284,11 +295,11 @@ def reauction(
         if fewer and unsold == 0:
             break
         done += 1
-        if share > 0.0 and rng.random() < share:  # type: ignore[attr-defined]
+        if share > 0.0 and rng.random() < share:
             kept += _tail_round(tb, st, wk, temperature, rng)
             continue
         before = tb.rules[MAKESPAN] * peak(tb, st)
-        how = rng.random()  # type: ignore[attr-defined]
+        how = rng.random()
         if how < 0.85:
             count, saved, used = _strings(tb, st, wk, size, rng)
         elif how < 0.97:
@@ -305,7 +316,7 @@ def reauction(
         _order(tb, wk, count, rng)
         saved, used, still = sell(tb, st, wk, count, saved, used, blink, rng)
         delta = _gain(tb, st, wk, count, saved, before)
-        take = delta < -temperature * math.log(1.0 - rng.random())  # type: ignore[attr-defined]
+        take = delta < -temperature * math.log(1.0 - rng.random())
         if fewer and (still > 0 or left > 0):
             absent = 0
             for x in range(count):
@@ -335,7 +346,7 @@ def begin(tb: Tables, st: State, wk: Work) -> None:
 
 @kernel
 def close_robot(tb: Tables, st: State, wk: Work) -> int:
-    """Put the queue on sale whose tasks were left over least often, and let its robot bid no more; return the robot or -1."""
+    """Put the queue on sale whose tasks were left over least often, and let its robot bid no more; return it or -1."""
     n, m = tb.task.shape[0], tb.fleet.shape[0]
     least, closed = -1.0, -1
     for r in range(m):

@@ -1,16 +1,18 @@
 """Sequential single-item auctions: the first sale of many lots (Lagoudakis et al. 2005; Tovey et al. 2005).
 
-In every round one lot is sold to its least ask, and the winner asks anew for all lots that are left. Which lot is sold first is
-the rule: the one with the least ask (MiniSum), or the one whose second ask is furthest above the first (regret: Koenig et al.
-2008).
+In every round one lot is sold to its least ask, and the winner asks anew for all lots that are left. Which lot is sold
+first is the rule: the one with the least ask (MiniSum), or the one whose second ask is furthest above the first (regret:
+Koenig et al. 2008).
 """
 
 from __future__ import annotations
 
+from numpy.random import Generator
+
 from fleet_market.allocation.bids import bid, settle
 from fleet_market.allocation.compiled import kernel
-from fleet_market.allocation.queues import ASK_ALL, STRANGERS, bidder, peak, put_in
-from fleet_market.allocation.tables import FINISH, INFINITE, STAMP, State, Tables, Work
+from fleet_market.allocation.queues import bidders, peak, put_in
+from fleet_market.allocation.tables import FINISH, INFINITE, FloatArray, IntArray, State, Tables, Work
 
 CHEAPEST, REGRET = range(2)
 """Rules."""
@@ -21,45 +23,41 @@ ALL_LOTS = 2000
 
 @kernel
 def _two_offers(
-    tb: Tables, st: State, wk: Work, t: int, peak_s: float, asks: object, robots: object, rng: object
+    tb: Tables, st: State, wk: Work, t: int, peak_s: float, asks: FloatArray, robots: IntArray, rng: Generator
 ) -> None:
     """Find the two least asks for a lot."""
-    st.sums[STAMP] += 1.0
-    asks[t, FIRST] = asks[t, SECOND] = tb.reserve[t]  # type: ignore[index]
-    robots[t, FIRST] = robots[t, SECOND] = -1  # type: ignore[index]
-    known, close, m = tb.near.shape[1], tb.close.shape[1], tb.fleet.shape[0]
-    for x in range(known + close + (m if m <= ASK_ALL else STRANGERS)):
-        r = bidder(tb, st, wk, t, x, known, close, rng)
-        if r >= 0:
-            _consider(tb, st, wk, t, r, peak_s, asks, robots, rng)
+    asks[t, FIRST] = asks[t, SECOND] = tb.reserve[t]
+    robots[t, FIRST] = robots[t, SECOND] = -1
+    for x in range(bidders(tb, st, wk, t, tb.near.shape[1], tb.close.shape[1], rng)):
+        _consider(tb, st, wk, t, wk.askers[x], peak_s, asks, robots, rng)
 
 
 @kernel
 def _consider(
-    tb: Tables, st: State, wk: Work, t: int, r: int, peak_s: float, asks: object, robots: object, rng: object
+    tb: Tables, st: State, wk: Work, t: int, r: int, peak_s: float, asks: FloatArray, robots: IntArray, rng: Generator
 ) -> None:
     """Take the ask of a robot that is not among the two least ones."""
-    ask, i, _ = bid(tb, st, wk, r, t, asks[t, SECOND], peak_s, 0.0, rng)  # type: ignore[index]
+    ask, i, _ = bid(tb, st, wk, r, t, asks[t, SECOND], peak_s, 0.0, rng)
     if i < 0:
         return
-    if ask < asks[t, FIRST]:  # type: ignore[index]
-        asks[t, SECOND], robots[t, SECOND] = asks[t, FIRST], robots[t, FIRST]  # type: ignore[index]
-        asks[t, FIRST], robots[t, FIRST] = ask, r  # type: ignore[index]
+    if ask < asks[t, FIRST]:
+        asks[t, SECOND], robots[t, SECOND] = asks[t, FIRST], robots[t, FIRST]
+        asks[t, FIRST], robots[t, FIRST] = ask, r
     else:
-        asks[t, SECOND], robots[t, SECOND] = ask, r  # type: ignore[index]
+        asks[t, SECOND], robots[t, SECOND] = ask, r
 
 
 @kernel
-def _pick(count: int, rule: int, lots: object, asks: object, robots: object) -> int:
+def _pick(count: int, rule: int, lots: IntArray, asks: FloatArray, robots: IntArray) -> int:
     """Return the position of the lot to be sold next, -1 if nobody asks for any."""
     chosen, least = -1, 2 * INFINITE
     for x in range(count):
-        t = lots[x]  # type: ignore[index]
-        if robots[t, FIRST] < 0:  # type: ignore[index]
+        t = lots[x]
+        if robots[t, FIRST] < 0:
             continue
-        key = asks[t, FIRST]  # type: ignore[index]
+        key = asks[t, FIRST]
         if rule == REGRET:
-            key -= asks[t, SECOND]  # type: ignore[index]
+            key -= asks[t, SECOND]
         if key < least:
             chosen, least = x, key
     return chosen
@@ -67,7 +65,7 @@ def _pick(count: int, rule: int, lots: object, asks: object, robots: object) -> 
 
 @kernel
 def sequential_sale(
-    tb: Tables, st: State, wk: Work, count: int, rule: int, asks: object, robots: object, rng: object
+    tb: Tables, st: State, wk: Work, count: int, rule: int, asks: FloatArray, robots: IntArray, rng: Generator
 ) -> int:
     """Sell the first `count` of `wk.lots`; return how many are sold.
 
@@ -89,7 +87,7 @@ def sequential_sale(
         if x < 0:
             break
         t = wk.lots[x]
-        r = robots[t, FIRST]  # type: ignore[index]
+        r = robots[t, FIRST]
         _, after_p, after_d = bid(tb, st, wk, r, t, tb.reserve[t], peak_s, 0.0, rng)
         wk.lots[x] = wk.lots[count - 1]
         count -= 1
@@ -103,7 +101,7 @@ def sequential_sale(
             wk.key[tb.near[t, k]] = t + 1
         for y in range(count):
             u = wk.lots[y]
-            if robots[u, FIRST] == r or robots[u, SECOND] == r:  # type: ignore[index]
+            if robots[u, FIRST] == r or robots[u, SECOND] == r:
                 _two_offers(tb, st, wk, u, peak_s, asks, robots, rng)
             elif tb.task.shape[0] <= ALL_LOTS or wk.key[u] == t + 1:
                 _consider(tb, st, wk, u, r, peak_s, asks, robots, rng)

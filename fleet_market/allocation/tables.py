@@ -1,7 +1,7 @@
 """The arrays that kernels work on, and what their columns mean.
 
-Numbering of stops: pickup of task `t` is `t`, its dropoff `n + t`; the queue of robot `r` begins at the stop `2n + r` (where
-it stands) and ends at `2n + m + r` (where it must end; a place of its own, at no distance, when it may end anywhere).
+Numbering of stops: pickup of task `t` is `t`, its dropoff `n + t`; the queue of robot `r` begins at the stop `2n + r`
+(where it stands) and ends at `2n + m + r` (where it must end; a place of its own, at no distance, when it may end anywhere).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FLOOR, FULL, CHARGE_RATE, AGEING_S, MAKESPAN, TIMED, GENERAL, CHARGE_LOADED = ra
 # columns of State.link
 NEXT, PREV = range(2)
 # columns of State.when
-AT, LATEST, ABOARD = range(3)
+AT, LATEST, ABOARD, LEG, LEG_S = range(5)
 # columns of State.robot
 COST, FINISH = range(2)
 # entries of State.sums
@@ -48,6 +48,10 @@ class Tables(NamedTuple):
     """(P + 1, P + 1): what a leg costs, all weights in; `inf` where there is no way. The last place is "anywhere"."""
     time: FloatArray
     """(P + 1, P + 1), seconds."""
+    cost_to: FloatArray
+    """(P + 1, P + 1): `cost` transposed: all ways to one place lie side by side in memory."""
+    time_to: FloatArray
+    """(P + 1, P + 1): `time` transposed."""
     soc: FloatArray
     """(P + 1, P + 1), share of the battery; (1, 1) when the battery does not matter."""
     place: IntArray
@@ -69,6 +73,8 @@ class Tables(NamedTuple):
     """(n, K): the tasks most related to a task, best first."""
     follow: IntArray
     """(n, K): the tasks whose dropoffs are nearest to a pickup."""
+    beside: IntArray
+    """(n, K): the stops (pickups and dropoffs) nearest to a pickup; (n, 0): every place in a queue is tried."""
     close: IntArray
     """(n, K2): the robots that stand nearest to a pickup."""
     reserve: FloatArray
@@ -88,7 +94,8 @@ class State(NamedTuple):
     own: IntArray
     """(n,): robot that has the task, -1: nobody."""
     when: FloatArray
-    """(2n + 2m, 3): start of service, latest start that keeps all later windows, load after the stop."""
+    """(2n + 2m, 5): start of service, latest start that keeps all later windows, load after the stop; cost and time of
+    the leg to the next stop."""
     robot: FloatArray
     """(m, 2): cost of the queue, when it ends."""
     best_link: IntArray
@@ -110,6 +117,8 @@ class Work(NamedTuple):
     """(m,): stamp of the lot for which a robot was asked last."""
     seen_kind: IntArray
     """(m,): stamp of the lot for which an empty robot of a kind was asked last."""
+    askers: IntArray
+    """(m,): robots that are asked for a lot."""
     saved: IntArray
     """(m, 3): whether the queue of a robot is saved, where in `arena`, how long."""
     touched: IntArray
@@ -118,8 +127,6 @@ class Work(NamedTuple):
     """(2n + 2m,)."""
     saved_robot: FloatArray
     """(m, 2)."""
-    ruined: IntArray
-    """(m,): stamp."""
     absent: IntArray
     """(n,): how often a task was left over."""
     queue: IntArray

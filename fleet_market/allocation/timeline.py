@@ -2,8 +2,8 @@
 
 Charging is decided by dynamic programming over the gaps of the queue in which the robot may charge. From every charge (and
 from the start) the queue is driven on as far as a full battery allows; a charge lasts exactly until the battery holds what
-the stops up to the next charge take, the way to a charger included. Of two ways to arrive at the same charger the one is kept
-that costs less when every second costs what the stops ahead lose by it; with waiting times or ageing this is a heuristic.
+the stops up to the next charge take, the way to a charger included. Of two ways to arrive at the same charger the one is
+kept that costs less when every second costs what the stops ahead lose by it; with waiting times or ageing this is a heuristic.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ START = -1
 @kernel
 def lateness_cost(tb: Tables, stop: int, end_s: float) -> float:
     """Return the cost of ending the service at a stop at `end_s`."""
-    rate, late_s = tb.node[stop, RATE], end_s - tb.node[stop, DUE]
+    rate: float = tb.node[stop, RATE]
+    late_s: float = end_s - tb.node[stop, DUE]
     if rate <= 0.0 or late_s <= 0.0:
         return 0.0
-    ageing_s = tb.rules[AGEING_S]
+    ageing_s: float = tb.rules[AGEING_S]
     if ageing_s > 0.0:
         return rate * late_s * (1.0 + 0.5 * late_s / ageing_s)
     return rate * late_s
@@ -63,7 +64,7 @@ def soc_home(tb: Tables, r: int, place: int) -> float:
 
 @kernel
 def drive(
-    tb: Tables, r: int, queue: IntArray, first: int, last: int, place: int, time_s: float, cost: float, cutoff: float
+    tb: Tables, queue: IntArray, first: int, last: int, place: int, time_s: float, cost: float, cutoff: float
 ) -> tuple[float, float]:
     """Drive from `place` to the stops `first` to `last - 1` of a queue; return cost and time, or no bid."""
     for k in range(first, last):
@@ -143,8 +144,7 @@ def walk(tb: Tables, r: int, queue: IntArray, length: int, label: FloatArray, cu
 def _with_charging(
     tb: Tables, r: int, queue: IntArray, stops: int, label: FloatArray, cutoff: float
 ) -> tuple[float, float, int]:
-    m, n = tb.fleet.shape[0], tb.task.shape[0]
-    head = 2 * n + r
+    head = 2 * tb.task.shape[0] + r
     ahead = tb.rules[MAKESPAN] + EPS
     for k in range(stops, -1, -1):
         if k < stops:
@@ -210,7 +210,7 @@ def _stretch(
                 more = min(slack_s * rate, max(full - leave_soc, 0.0))
                 leave_soc += more
                 leave_s += more / rate
-        cost, time_s = drive(tb, r, queue, first, k + 1, source, leave_s, cost0, cutoff)
+        cost, time_s = drive(tb, queue, first, k + 1, source, leave_s, cost0, cutoff)
         if cost >= cutoff:
             return INFINITE, time_s, False
         if k + 1 < stops:
@@ -220,7 +220,16 @@ def _stretch(
 
 @kernel
 def _arrive(
-    tb: Tables, r: int, label: FloatArray, h: int, g: int, place: int, time_s: float, soc: float, cost: float, least_soc: float
+    tb: Tables,
+    r: int,
+    label: FloatArray,
+    h: int,
+    g: int,
+    place: int,
+    time_s: float,
+    soc: float,
+    cost: float,
+    least_soc: float,
 ) -> None:
     """Let the robot go from `place` to a charger before stop `h`, if that is better than what is known."""
     for c in range(tb.charger.shape[1]):

@@ -1,10 +1,12 @@
 """Trades between two robots, each kept only if the sum of both costs falls: money can then make both better off.
 
-The four kinds of contract of Sandholm (1998) without their multi-party form: O, one task sold; C, a cluster sold; S, one task
-swapped for another; and the tails of two queues exchanged (2-opt*, Potvin and Rousseau 1995).
+The four kinds of contract of Sandholm (1998) without their multi-party form: O, one task sold; C, a cluster sold; S, one
+task swapped for another; and the tails of two queues exchanged (2-opt*, Potvin and Rousseau 1995).
 """
 
 from __future__ import annotations
+
+from numpy.random import Generator
 
 from fleet_market.allocation.bids import bid, settle
 from fleet_market.allocation.compiled import kernel
@@ -25,6 +27,7 @@ from fleet_market.allocation.tables import (
     PREV,
     SERVICE,
     TIMED,
+    IntArray,
     State,
     Tables,
     Work,
@@ -131,7 +134,7 @@ def tails(tb: Tables, st: State, wk: Work, u: int, t: int) -> tuple[float, int]:
 
 
 @kernel
-def _single(tb: Tables, st: State, wk: Work, t: int, rng: object) -> tuple[float, int]:
+def _single(tb: Tables, st: State, wk: Work, t: int, rng: Generator) -> tuple[float, int]:
     r, before = st.own[t], st.robot[st.own[t], COST] + tb.rules[MAKESPAN] * peak(tb, st)
     saved, used = save(st, tb, wk, r, 0, 0)
     take_out(tb, st, t)
@@ -147,7 +150,7 @@ def _single(tb: Tables, st: State, wk: Work, t: int, rng: object) -> tuple[float
 
 
 @kernel
-def _swap(tb: Tables, st: State, wk: Work, t: int, u: int, rng: object) -> tuple[float, int]:
+def _swap(tb: Tables, st: State, wk: Work, t: int, u: int, rng: Generator) -> tuple[float, int]:
     r, q = st.own[t], st.own[u]
     before = st.robot[r, COST] + st.robot[q, COST] + tb.rules[MAKESPAN] * peak(tb, st)
     saved, used = save(st, tb, wk, r, 0, 0)
@@ -168,7 +171,7 @@ def _swap(tb: Tables, st: State, wk: Work, t: int, u: int, rng: object) -> tuple
 
 
 @kernel
-def _cluster(tb: Tables, st: State, wk: Work, t: int, q: int, count: int, rng: object) -> tuple[float, int, int]:
+def _cluster(tb: Tables, st: State, wk: Work, t: int, q: int, count: int, rng: Generator) -> tuple[float, int, int]:
     """Sell up to `count` tasks picked up one after another from `t` on to robot `q`; return also how many were moved."""
     n, r = tb.task.shape[0], st.own[t]
     before = st.robot[r, COST] + st.robot[q, COST] + tb.rules[MAKESPAN] * peak(tb, st)
@@ -197,7 +200,7 @@ def _cluster(tb: Tables, st: State, wk: Work, t: int, q: int, count: int, rng: o
 
 
 @kernel
-def _attempt(tb: Tables, st: State, wk: Work, kind: int, t: int, u: int, rng: object) -> bool:
+def _attempt(tb: Tables, st: State, wk: Work, kind: int, t: int, u: int, rng: Generator) -> bool:
     """Try one trade and keep it if the sum falls."""
     moved = 1
     wk.lots[0] = t
@@ -222,15 +225,15 @@ def _attempt(tb: Tables, st: State, wk: Work, kind: int, t: int, u: int, rng: ob
 
 
 @kernel
-def trade(tb: Tables, st: State, wk: Work, order: object, deals: object, rng: object) -> int:
+def trade(tb: Tables, st: State, wk: Work, order: IntArray, deals: IntArray, rng: Generator) -> int:
     """Let every task in `order` be offered once in every way; count the deals by kind and return their number."""
     won = 0
-    for x in range(order.shape[0]):  # type: ignore[attr-defined]
-        t = order[x]  # type: ignore[index]
+    for x in range(order.shape[0]):
+        t = order[x]
         if st.own[t] < 0 or tb.task[t, FIXED] != 0:
             continue
         if _attempt(tb, st, wk, SINGLE, t, t, rng):
-            deals[SINGLE] += 1  # type: ignore[index]
+            deals[SINGLE] += 1
             won += 1
         for y in range(min(PARTNERS, tb.near.shape[1])):
             u = tb.near[t, y]
@@ -238,6 +241,6 @@ def trade(tb: Tables, st: State, wk: Work, order: object, deals: object, rng: ob
                 if st.own[u] < 0 or st.own[u] == st.own[t] or (kind == SWAP and tb.task[u, FIXED] != 0):
                     break
                 if _attempt(tb, st, wk, kind, t, u, rng):
-                    deals[kind] += 1  # type: ignore[index]
+                    deals[kind] += 1
                     won += 1
     return won

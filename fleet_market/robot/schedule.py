@@ -1,8 +1,8 @@
 """A robot's queue of several parcels, and what one more would cost: the marginal cost that it asks.
 
 Pickups and dropoffs may be interleaved as far as load, windows and battery allow. Charging stops are put in where they are
-needed and last no longer than needed (`fleet_market.allocation.timeline`). The cost of a queue is a weighted sum of the legs'
-cost, what customers lose by lateness, the time until the robot is done, and wear. As lateness costs more and more with its
+needed and last no longer than needed (`fleet_market.allocation.timeline`). The cost of a queue is a weighted sum of the
+legs' cost, what customers lose by lateness, the time until the robot is done, and wear. As lateness costs more and more with its
 duration (`ageing_s`), an order that was overtaken often enough is overtaken no more.
 
 Needs numpy alone. `fast=True` runs the same arithmetic compiled by numba.
@@ -173,9 +173,7 @@ class Schedule:
             raise InputError("schedule", "task", number, f"use 0 to {len(self.tasks) - 1}")
         if self.tasks[number].robot is not None:
             raise InputError("schedule", "task", number, "leave a task that is being executed where it is")
-        queue = tuple(
-            Stop(stop.task - (stop.task > number), stop.pickup) for stop in self.queue if stop.task != number
-        )
+        queue = tuple(Stop(stop.task - (stop.task > number), stop.pickup) for stop in self.queue if stop.task != number)
         return replace(self, tasks=self.tasks[:number] + self.tasks[number + 1 :], queue=queue)
 
     def shares(self) -> Shares:

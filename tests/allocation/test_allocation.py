@@ -92,13 +92,15 @@ def start_of(problem):
     return Plan(tuple(tuple(queue) for queue in queues))
 
 
-def faults(problem, plan):
+def faults(problem, plan):  # noqa: PLR0912  (one drive, one story)
     """Drive a plan through, without any code of the allocator but the charging stops of its timetable."""
     found, seen = [], []
     tables, n = problem.tables(), len(problem.tasks)
     for r, (robot, queue) in enumerate(zip(problem.robots, plan.queues, strict=True)):
         _, events = itinerary(tables, r, [stop.task if stop.pickup else n + stop.task for stop in queue])
-        if [(event.task, event.kind == "pickup") for event in events if event.kind != "charge"] != [tuple(s) for s in queue]:
+        if [(event.task, event.kind == "pickup") for event in events if event.kind != "charge"] != [
+            tuple(s) for s in queue
+        ]:
             found.append(f"timetable of robot {r} has other stops than its queue")
         at, time, soc, aboard = robot.place, robot.free_s, robot.soc, []
         for event in events:
@@ -111,7 +113,12 @@ def faults(problem, plan):
             if event.kind == "charge":
                 gained = event.soc - soc
                 allowed = (event.end_s - event.begin_s) * problem.battery.rate_soc_per_s
-                if at not in robot.chargers or gained > allowed + 1e-9 or event.soc > problem.battery.full_soc + 1e-9 or aboard:
+                if (
+                    at not in robot.chargers
+                    or gained > allowed + 1e-9
+                    or event.soc > problem.battery.full_soc + 1e-9
+                    or aboard
+                ):
                     found.append(f"robot {r} charges in a wrong way")
                 time, soc = event.end_s, event.soc
                 continue
@@ -214,7 +221,9 @@ def exact(problem):
         for r in range(m):
             mine = [t for t in range(n) if owners[t] == r]
             options = itertools.permutations(mine) if mine else [()]
-            total += min(itinerary(tables, r, [v for t in order for v in (t, n + t)])[0] if order else 0.0 for order in options)
+            total += min(
+                itinerary(tables, r, [v for t in order for v in (t, n + t)])[0] if order else 0.0 for order in options
+            )
         best = min(best, total)
     return best
 

@@ -33,7 +33,9 @@ def parcel(rng, *, aboard=False):
     if aboard:
         return TaskSpec(0, int(b), due_s=due_s, late_rate=1.0, robot=0)
     early_s = float(rng.uniform(0, 100))
-    return TaskSpec(int(a), int(b), pickup_window_s=(early_s, early_s + 2000), due_s=due_s, late_rate=float(rng.uniform(0, 2)))
+    return TaskSpec(
+        int(a), int(b), pickup_window_s=(early_s, early_s + 2000), due_s=due_s, late_rate=float(rng.uniform(0, 2))
+    )
 
 
 def busy(seed, count, *, battery=False, **more):
@@ -103,7 +105,9 @@ def test_more_weight_on_something_never_brings_more_of_it(seed, count, name, val
         found = weighed.ask(lot)
         assume(found is not None)
         shares = weighed.with_task(lot, found).shares()
-        taken[extra] = {"cost": shares.cost, "lateness": shares.lateness, "makespan": shares.finish_s, "wear": shares.wear}[name]
+        taken[extra] = {"cost": shares.cost, "lateness": shares.lateness, "makespan": shares.finish_s, "wear": shares.wear}[
+            name
+        ]
     assert taken[more] <= taken[0.0] + 1e-6
 
 
