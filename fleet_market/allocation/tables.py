@@ -1,7 +1,8 @@
 """The arrays that kernels work on, and what their columns mean.
 
 Numbering of stops: pickup of task `t` is `t`, its dropoff `n + t`; the queue of robot `r` begins at the stop `2n + r`
-(where it stands) and ends at `2n + m + r` (where it must end; a place of its own, at no distance, when it may end anywhere).
+(where it stands) and ends at `2n + m + r` (where it must end; a place of its own, at no distance, when it may end
+anywhere).
 """
 
 from __future__ import annotations

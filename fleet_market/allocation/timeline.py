@@ -3,7 +3,8 @@
 Charging is decided by dynamic programming over the gaps of the queue in which the robot may charge. From every charge (and
 from the start) the queue is driven on as far as a full battery allows; a charge lasts exactly until the battery holds what
 the stops up to the next charge take, the way to a charger included. Of two ways to arrive at the same charger the one is
-kept that costs less when every second costs what the stops ahead lose by it; with waiting times or ageing this is a heuristic.
+kept that costs less when every second costs what the stops ahead lose by it; with waiting times or ageing this is a
+heuristic.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Pickups and dropoffs may be interleaved as far as load, windows and battery allow. Charging stops are put in where they are
 needed and last no longer than needed (`fleet_market.allocation.timeline`). The cost of a queue is a weighted sum of the
-legs' cost, what customers lose by lateness, the time until the robot is done, and wear. As lateness costs more and more with its
-duration (`ageing_s`), an order that was overtaken often enough is overtaken no more.
+legs' cost, what customers lose by lateness, the time until the robot is done, and wear. As lateness costs more and more
+with its duration (`ageing_s`), an order that was overtaken often enough is overtaken no more.
 
 Needs numpy alone. `fast=True` runs the same arithmetic compiled by numba.
 """
