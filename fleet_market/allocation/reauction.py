@@ -232,8 +232,8 @@ class Reauction:
 
     def _rounds(self, count: int, temperature: float, *, fewer: bool = False) -> None:
         s = self.settings
-        tails = 0.0 if fewer else s.tails
-        done, kept = self._call(reauction, count, temperature, s.size, s.blink, tails, fewer, self._rng)
+        tails = 0.0 if fewer else float(s.tails)
+        done, kept = self._call(reauction, count, float(temperature), int(s.size), float(s.blink), tails, fewer, self._rng)
         self.rounds, self.kept = self.rounds + done, self.kept + kept
 
     def outcome(self, given_cost: float) -> Outcome:
