@@ -10,7 +10,8 @@ from benchmarks._li_lim_check import check_routes, read_case, read_routes
 from benchmarks._replay import problem, read, schedule, sort_out
 from benchmarks._replay_check import check
 from benchmarks._replay_make import KINDS, make
-from benchmarks.allocation import Size, check as check_plan, instance
+from benchmarks.allocation import Size, instance
+from benchmarks.allocation import check as check_plan
 from fleet_market.allocation import Plan, Stop, allocate
 from fleet_market.errors import FleetMarketError, InputError
 
@@ -62,7 +63,7 @@ def test_routes_are_read_from_a_solution_file(tmp_path):
 def test_a_broken_case_is_refused_with_its_name(tmp_path, text):
     path = tmp_path / "broken.txt"
     path.write_text(text)
-    with pytest.raises(InputError, match="broken.txt"):
+    with pytest.raises(InputError, match=r"broken\.txt"):
         read_case(path)
 
 
@@ -111,7 +112,10 @@ PLANTED = {
     ),
     "too early": (lambda made: first(made, charge=False).update(finish=1.0), "computed"),
     "too much charge": (lambda made: first(made, charge=True).update(soc=0.79), "possible were"),
-    "no charge": (lambda made: made["schedule"].remove(first(made, charge=True)), "at the charger|is done|charges|computed"),
+    "no charge": (
+        lambda made: made["schedule"].remove(first(made, charge=True)),
+        "at the charger|is done|charges|computed",
+    ),
     "another charger": (lambda made: first(made, charge=True).update(charger=0), "its own charger"),
     "wrong state of charge": (lambda made: first(made, charge=False).update(soc=0.5), "leaves a charge"),
     "a task that is none": (lambda made: first(made, charge=False).update(task="x"), "does not exist"),
