@@ -31,7 +31,7 @@ ENOUGH_ROUNDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How re-auctions are run; found by experiment on random instances (of the benchmark `allocation` seeds 1, 2, 11 to 13)."""
+    """How re-auctions are run; found by experiment on random instances (benchmark `allocation`, seeds 1, 2, 11 to 13)."""
 
     size: int = 6
     """Tasks in a bundle, about."""
