@@ -202,7 +202,14 @@ class Desk:
         order = self._state.orders.get(body.order)
         if order is None:
             return WhyReply(order=body.order, found=False)
-        return WhyReply(order=body.order, found=True, view=order.view(), records=records.newest(order.records))
+        return WhyReply(
+            order=body.order,
+            found=True,
+            view=order.view(),
+            records=records.newest(order.records),
+            levels=order.levels,
+            trades=tuple(order.trades),
+        )
 
     def _status(self, body: StatusRequest, now_ns: int) -> StatusReply:
         debits, credits_ = self._state.ledger.totals()
