@@ -1,11 +1,11 @@
 """Re-trading: which moves of contracts between robots belong together, whether they gain, and who pays what for them.
 
-Moves are linked when they share a robot: what one of them saves depends on the others. A component of linked moves is kept
-whole or not at all, and kept only if the sum of costs falls. Its surplus is shared in equal parts among its robots (with two
-robots: the k-double auction with k = 1/2 of Chatterjee and Samuelson 1983), as far as prices of at least 0 can do that. A
-single move for which another owner would ask less than that half is paid that owner's ask (the threshold of Vickrey 1961),
-yet `LEAST_SHARE` of the surplus at least. No rule could be efficient, truthful, voluntary and balanced at once (Myerson and
-Satterthwaite 1983): robots can gain by overstating what a contract costs them.
+Moves are linked when they share a robot: what one of them saves depends on the others. A component of linked moves is
+kept whole or not at all, and kept only if the sum of costs falls. Its surplus is shared in equal parts among its robots
+(with two robots: the k-double auction with k = 1/2 of Chatterjee and Samuelson 1983), as far as prices of at least 0 can
+do that. A single move for which another owner would ask less than that half is paid that owner's ask (the threshold of
+Vickrey 1961), yet `LEAST_SHARE` of the surplus at least. No rule could be efficient, truthful, voluntary and balanced at
+once (Myerson and Satterthwaite 1983): robots can gain by overstating what a contract costs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fleet_market.ids import OrderId, RobotId
 
 LEAST_SHARE = 10
-"""A taker gains one in so many of the surplus, however near its rivals are: a trade must be worth its while [assumption]."""
+"""A taker gains one in so many of the surplus at least, however near its rivals are [assumption]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def settle_prices(moves: Sequence[Move], saving_uc: Mapping[RobotId, int], *, le
     moves : sequence of Move
         One component, each order once.
     saving_uc : mapping
-        What each giver saves by losing all that it gives, less what it asks for those of its contracts that went back to
-        it. A robot that gives nothing saves 0.
+        What each robot saves by losing all of its contracts that were on sale, less what it asks for those of them that
+        went back to it; 0 for a robot that is not in it.
     least_uc : int
         Surplus from which on a deal is made, at least 1.
     """
@@ -97,7 +97,7 @@ def settle_prices(moves: Sequence[Move], saving_uc: Mapping[RobotId, int], *, le
 
 
 def _share(moves: Sequence[Move], gain: dict[RobotId, int], price: dict[OrderId, int], share: int) -> None:
-    """Move gains from robots that have more than `share` to those that have less, along moves, until nothing more can be done.
+    """Move gains from robots that have more than `share` to those that have less, along moves, as far as that goes.
 
     A giver can always pay more; a taker can give back what it is paid. These are shortest augmenting paths (Edmonds and
     Karp 1972): a robot that cannot be reached once can never be.

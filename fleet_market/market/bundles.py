@@ -15,7 +15,7 @@ Bundle = tuple[str, list[Contract]]
 
 
 def movable(state: State, now_ns: int) -> list[Contract]:
-    """Return the contracts that may change hands: accepted and only queued, not recalled, sold on fewer than `MAX_LEVELS` times."""
+    """Return the contracts that may change hands: accepted, only queued, not recalled, and not at `MAX_LEVELS` already."""
     return [contract for contract in state.contracts.values() if may_move(state, contract, now_ns)]
 
 
@@ -36,9 +36,9 @@ def may_move(state: State, contract: Contract, now_ns: int) -> bool:
 class Chooser:
     """Chooses bundles among the contracts that may change hands.
 
-    Every contract in turn, in the order of a draw, is put on sale alone, then with the nearest one of another robot (a swap),
-    with the nearest ones of its robot (a cluster), with the latest ones of its robot (a tail), and with the nearest ones of
-    anybody. Contracts are near to each other where both their pickups and their dropoffs are.
+    Every contract in turn, in the order of a draw, is put on sale alone, then with the nearest one of another robot (a
+    swap), with the nearest ones of its robot (a cluster), with the nearest ones of anybody; then the latest ones of every
+    robot (a tail). Contracts are near to each other where both their pickups and their dropoffs are.
     """
 
     def __init__(self, state: State, contracts: Sequence[Contract]) -> None:

@@ -92,9 +92,8 @@ class Resales:
             receipt = Receipt(of=command.message_id)
             out.sends.append(Send(topics.to_robot(robot, "receipt"), receipt, corr=command.message_id, reply=True))
         out.changed = True
-        waits = (
-            [p for p in resale.pending if robot in p.unprepared] if resale is not None and resale.id == body.call else []
-        )
+        asked = resale.pending if resale is not None and resale.id == body.call else []
+        waits = [pending for pending in asked if robot in pending.unprepared]
         if resale is None or not waits:
             self._tell_to_keep(robot, body.call, body.contracts, out, after=command.message_id or "")
             return
@@ -133,7 +132,7 @@ class Resales:
         for pending in () if resale is None else resale.pending:
             self._free_givers(pending, resale, out)
 
-    # --- a re-auction and its rounds ---------------------------------------------------------------------------------------
+    # --- a re-auction and its rounds --------------------------------------------------------------------------------------
 
     def _open(self, now_ns: int, out: Outcome) -> None:
         state, terms = self._state, self._state.terms
@@ -191,7 +190,7 @@ class Resales:
             out.sends.append(Send(topics.to_robot(robot, "reauction"), body))
 
     def _may_ask(self, robot: RobotId, name: ContractId, now_ns: int) -> bool:
-        """Return whether a robot may take a contract: it can, is not cooling down, and is no worse a risk to the customer."""
+        """Return whether a robot may take a contract: it can, does not cool down, and is no worse a risk."""
         state = self._state
         contract = state.contracts.get(name)
         if contract is None:
