@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from heapq import nsmallest
+
+import numpy as np
 
 from fleet_market.contracts import Contract, Order
 from fleet_market.ids import OrderId, RobotId, derive
@@ -10,6 +13,7 @@ from fleet_market.market.state import State
 from fleet_market.protocol.messages import MAX_LEVELS, OrderState, Place, WirePose
 
 MM_PER_M = 1000
+FAR_MM = 2**62
 Bundle = tuple[str, list[Contract]]
 """How it was chosen, and the contracts."""
 
@@ -36,7 +40,7 @@ def may_move(state: State, contract: Contract, now_ns: int) -> bool:
 class Chooser:
     """Chooses bundles among the contracts that may change hands.
 
-    Every contract in turn, in the order of a draw, is put on sale alone, then with the nearest one of another robot (a
+    Every contract in turn, from a drawn one on, is put on sale alone, then with the nearest one of another robot (a
     swap), with the nearest ones of its robot (a cluster), with the nearest ones of anybody; then the latest ones of every
     robot (a tail). Contracts are near to each other where both their pickups and their dropoffs are.
     """
@@ -59,11 +63,11 @@ class Chooser:
 
     def number(self, tries: int) -> tuple[int, Bundle] | None:
         """Return the first bundle from number `tries` on, and its number; None if all have been tried."""
-        draw = self._state.seed
-        anchors = sorted(self._contracts, key=lambda c: (derive(draw, self.situation, c.id), c.id))
+        first = int(derive(self._state.seed, self.situation), 16)
+        anchors = self._contracts
         kinds: list[Callable[[Contract], Bundle]] = [self._alone, self._swap, self._cluster, self._related, self._tail]
         for number in range(tries, len(anchors) * len(kinds)):
-            kind, found = kinds[number // len(anchors)](anchors[number % len(anchors)])
+            kind, found = kinds[number // len(anchors)](anchors[(first + number) % len(anchors)])
             if len(found) > 1 or kind == "contract":
                 return number, (kind, found)
         return None
@@ -87,7 +91,7 @@ class Chooser:
     def _nearest(self, anchor: Contract, among: Callable[[Contract], bool], count: int) -> list[Contract]:
         order = self._state.orders[anchor.order]
         others = [c for c in self._contracts if c.id != anchor.id and among(c)]
-        return sorted(others, key=lambda c: (_between(order, self._state.orders[c.order]), c.id))[:count]
+        return nsmallest(count, others, key=lambda c: (_between(order, self._state.orders[c.order]), c.id))
 
 
 def asked_for(state: State, bundle: Sequence[Contract], first: Iterable[RobotId] = ()) -> list[RobotId]:
@@ -97,23 +101,24 @@ def asked_for(state: State, bundle: Sequence[Contract], first: Iterable[RobotId]
     """
     holders = {contract.robot for contract in bundle}
     wanted = [*sorted(holders), *(r for r in first if r not in holders and r in state.robots and state.robots[r].online)]
-    goals = [state.orders[contract.order].pickup for contract in bundle]
-    goals += [state.orders[contract.order].dropoff for contract in bundle]
-    stops: dict[RobotId, list[Place | WirePose]] = {name: [] for name, robot in state.robots.items() if robot.online}
+    room = state.terms.resale_robots - len(wanted)
+    others = {name: i for i, name in enumerate(n for n, r in state.robots.items() if r.online and n not in wanted)}
+    if room <= 0 or not others:
+        return wanted
+    places: list[tuple[int, Place | WirePose]] = [
+        (i, at) for name, i in others.items() if (at := state.robots[name].at) is not None
+    ]
     for contract in state.contracts.values():
-        if contract.robot in stops:
+        if (robot := others.get(contract.robot)) is not None:
             order = state.orders[contract.order]
-            stops[contract.robot] += [order.pickup, order.dropoff]
-    for name, places in stops.items():
-        if (at := state.robots[name].at) is not None:
-            places.append(at)
-    nearest = sorted(
-        (min((_apart(a, b) for a in places for b in goals), default=1 << 60), name)
-        for name, places in stops.items()
-        if name not in wanted
-    )
-    room = max(0, state.terms.resale_robots - len(wanted))
-    return [*wanted, *(name for _, name in nearest[:room])]
+            places += [(robot, order.pickup), (robot, order.dropoff)]
+    orders = [state.orders[contract.order] for contract in bundle]
+    goals = np.array([_mm(place) for order in orders for place in (order.pickup, order.dropoff)])
+    stops = np.array([_mm(place) for _, place in places], dtype=np.int64).reshape(-1, 2)
+    apart = np.full(len(others), FAR_MM)
+    np.minimum.at(apart, [i for i, _ in places], np.abs(stops[:, None] - goals).sum(axis=2).min(axis=1))
+    nearest = sorted(others, key=lambda name: (apart[others[name]], name))
+    return [*wanted, *nearest[:room]]
 
 
 def orders_of(bundle: Iterable[Contract]) -> dict[RobotId, tuple[OrderId, ...]]:
@@ -130,4 +135,9 @@ def _between(a: Order, b: Order) -> int:
 
 def _apart(a: Place | WirePose, b: Place | WirePose) -> int:
     """Return how far two places are apart along the axes, in whole millimetres: the same in every replay."""
-    return abs(round(a.x * MM_PER_M) - round(b.x * MM_PER_M)) + abs(round(a.y * MM_PER_M) - round(b.y * MM_PER_M))
+    (ax, ay), (bx, by) = _mm(a), _mm(b)
+    return abs(ax - bx) + abs(ay - by)
+
+
+def _mm(place: Place | WirePose) -> tuple[int, int]:
+    return round(place.x * MM_PER_M), round(place.y * MM_PER_M)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet_market.contracts import Contract, Promise, find_faults
+from fleet_market.contracts import Contract, Level, Promise, find_faults
 from fleet_market.ids import MessageId, RobotId, derive
 from fleet_market.market.commands import Command
 from fleet_market.market.outcome import Outcome, Send
@@ -129,7 +129,8 @@ class Execution:
             view.model_copy(update={"paid_uc": paid}) for view, paid in zip(order.levels, dues, strict=False)
         )
         state.robots[robot].settled += 1
-        for level, due, passed_on in zip((*contract.principals, contract), dues, (*dues[1:], 0), strict=True):
+        levels: tuple[Level | Contract, ...] = (*contract.principals, contract)
+        for level, due, passed_on in zip(levels, dues, (*dues[1:], 0), strict=True):
             state.robots[level.robot].earned_uc += due - passed_on
         settle = Settle(contract=contract.id, order=order.id, price_uc=dues[-1])
         message = MessageId(f"settle:{derive(contract.id)}")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from fleet_market.auction import LotAward
 from fleet_market.auction.trading import Deal
-from fleet_market.contracts import Contract, MarketTerms, Order, due_uc, handicap_uc, shortfalls
+from fleet_market.contracts import Contract, Level, MarketTerms, Order, due_uc, handicap_uc, shortfalls
 from fleet_market.errors import FleetMarketError
 from fleet_market.ids import (
     AccountId,
@@ -264,7 +264,7 @@ class State:
         list of int
             What each level was paid, the customer's contract first, micro-credits.
         """
-        levels = (*contract.principals, contract)
+        levels: tuple[Level | Contract, ...] = (*contract.principals, contract)
         dues = [due_uc(order, level.price_uc, level.due_ns, now_ns) for level in levels]
         accounts = [account(AccountKind.OWNER, level.owner) for level in levels]
         names = [level.contract for level in contract.principals] + [contract.id]

@@ -337,7 +337,8 @@ class Receipt(Body):
 class Reauction(Body):
     """Contracts that are only queued are on sale again, all at once; one round of it, for one robot.
 
-    The answer prices the robot's schedule as if the contracts in `own` were not in it and the orders in `won` were.
+    The answer prices the robot's schedule as if the contracts in `own` were not in it and the orders in `won` were. A robot
+    that begins one of its contracts takes it off the market: it is frozen only once `Prepare` is agreed to.
     """
 
     type: Literal["reauction"] = "reauction"
@@ -349,8 +350,6 @@ class Reauction(Body):
     won: Annotated[tuple[OrderId, ...], Field(max_length=MAX_BUNDLE)] = ()
     """Lots of this re-auction that this robot has won in earlier rounds, oldest first."""
     close_ns: TimeNs
-    until_ns: TimeNs
-    """Until then a robot that offers its own contracts does not begin them."""
 
 
 class ResaleAsk(Body):
