@@ -56,8 +56,7 @@ class Body:
     pose: Pose
     soc: float
     kind: object
-    payload_kg: float = 0.0
-    parcel: str = ""
+    parcels: dict[str, float] = field(default_factory=dict)
     seq: int = 0
     link: Link = Link.UP
     silent: tuple[str, ...] = ()
@@ -76,7 +75,8 @@ class Body:
         self.seq += 1
         return Telemetry(
             seq=self.seq, stamp_ns=round(now_s * S), link=self.link, pose=self.pose, moving=self.moving,
-            battery=Battery(soc=self.soc, energy_out_j=self.used_j), payload_kg=self.payload_kg, silent=self.silent,
+            battery=Battery(soc=self.soc, energy_out_j=self.used_j), payload_kg=sum(self.parcels.values()),
+            silent=self.silent,
         )  # fmt: skip
 
     def begin(self, job, now_s):
@@ -265,14 +265,16 @@ class Yard:
         if self.now_s - body.begun_s < act.seconds:
             return
         if act.kind == "load":
-            holders = [b for b in self.bodies.values() if b.parcel == act.parcel and b is not body]
-            for other in holders:
-                assert body.pose.distance_to(other.pose.x, other.pose.y) < 4.0
-                other.parcel, other.payload_kg = "", 0.0
-            body.parcel, body.payload_kg = act.parcel, act.mass_kg
+            for other in self.bodies.values():
+                if act.parcel in other.parcels and other is not body:
+                    assert body.pose.distance_to(other.pose.x, other.pose.y) < 4.0
+                    del other.parcels[act.parcel]
+            body.parcels[act.parcel] = act.mass_kg
+            assert len(body.parcels) <= body.kind.parcels
+            assert sum(body.parcels.values()) <= body.kind.max_payload_kg
         else:
-            assert body.parcel == act.parcel, "a parcel appeared from nowhere"
-            body.parcel, body.payload_kg = "", 0.0
+            assert act.parcel in body.parcels, "a parcel appeared from nowhere"
+            del body.parcels[act.parcel]
         self.step_done(robot, body)
 
     def step_done(self, robot, body):
@@ -394,14 +396,14 @@ def test_the_task_of_a_killed_robot_is_done_by_another_with_the_parcel_if_it_is_
     yard.until(lambda: yard.holder("o1") is not None)
     victim = yard.holder("o1")
     body = yard.bodies[victim]
-    at_work = (lambda: body.parcel == "o1" and body.moving) if aboard else (lambda: body.moving)
+    at_work = (lambda: "o1" in body.parcels and body.moving) if aboard else (lambda: body.moving)
     yard.until(at_work)
     yard.run(4)
     yard.kill(victim)
     yard.until(lambda: order.state in OVER)
     assert order.state is OrderState.SETTLED
     assert order.robot != victim
-    assert body.parcel == ""
+    assert not body.parcels
     yard.check_end()
 
 
@@ -428,7 +430,7 @@ def test_a_robot_that_cannot_move_gives_its_task_up_and_another_does_it(aboard):
     yard.until(lambda: yard.holder("o1") is not None)
     victim = yard.holder("o1")
     body = yard.bodies[victim]
-    yard.until(lambda: body.moving and (not aboard or body.parcel == "o1"))
+    yard.until(lambda: body.moving and (not aboard or "o1" in body.parcels))
     body.stuck = True
     yard.run(3)
     yard.end(victim, body, End.FAILED, "blocked: told to drive, but does not move")
@@ -438,7 +440,7 @@ def test_a_robot_that_cannot_move_gives_its_task_up_and_another_does_it(aboard):
     assert order.robot != victim
     body.stuck = False
     yard.run(300)
-    assert body.parcel == ""
+    assert not body.parcels
     assert yard.agents[victim].doing in (Doing.IDLE, Doing.CHARGING)
     yard.check_end()
 
@@ -467,7 +469,7 @@ def test_a_cancelled_order_is_dropped_whatever_the_robot_is_doing(when):
         "queued": lambda: True,
         "driving": lambda: body.moving,
         "loading": lambda: body.job is not None and body.step == 1,
-        "aboard": lambda: body.parcel == "o1" and body.moving,
+        "aboard": lambda: "o1" in body.parcels and body.moving,
     }[when]
     yard.until(condition)
     (reply,) = (b for b in yard.give("demo", CancelOrder(order=OrderId("o1")), "cancel-1") if isinstance(b, OrderReply))
@@ -475,7 +477,7 @@ def test_a_cancelled_order_is_dropped_whatever_the_robot_is_doing(when):
     pickup = order.pickup
     yard.run(400)
     assert order.state is OrderState.CANCELLED
-    assert body.parcel == ""
+    assert not body.parcels
     assert agent.doing in (Doing.IDLE, Doing.CHARGING)
     if when == "aboard":
         down = [b for b in yard.said[robot] if isinstance(b, Complete)][-1].steps[-1].pose
@@ -522,7 +524,7 @@ def test_after_a_restart_of_the_market_robots_ask_for_their_way_again_and_finish
     order = yard.order("o1", "shelf-b3", "shipping-4")
     yard.until(lambda: yard.holder("o1") is not None)
     body = yard.bodies[yard.holder("o1")]
-    yard.until(lambda: body.parcel == "o1" and body.moving)
+    yard.until(lambda: "o1" in body.parcels and body.moving)
     yard.traffic, yard.epoch = yard.floor.traffic(), 2
     for robot in yard.bodies:
         yard.traffic.lost(robot, yard.now_ns)
