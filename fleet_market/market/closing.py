@@ -59,6 +59,7 @@ def announce_award(state: State, order: Order, contract: Contract, out: Outcome)
         energy_j=contract.energy_j,
         deadline_ns=order.deadline_ns,
         lateness_uc_per_h=order.lateness_uc_per_h,
+        due_ns=contract.due_ns,
         answer_by_ns=contract.answer_by_ns,
         lease_s=state.terms.lease_s,
     )

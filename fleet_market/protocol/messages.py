@@ -232,7 +232,9 @@ class Award(Body):
     energy_j: Joules
     deadline_ns: TimeNs
     lateness_uc_per_h: Price = 0
-    """Lateness beyond deadline and promise is taken from the price at this rate."""
+    """Lateness beyond deadline and promise is taken from the price at this rate ..."""
+    due_ns: TimeNs | None = None
+    """... from here on; null: from the deadline."""
     answer_by_ns: TimeNs
     """Accept before this or the order goes back on sale."""
     lease_s: Annotated[float, Field(gt=0.0, le=86400.0)]
