@@ -122,6 +122,7 @@ def test_a_robot_that_has_broken_into_its_reserve_with_a_parcel_aboard_charges_a
     robot = yard.holder("o1")
     body = yard.bodies[robot]
     body.soc = 0.19
+    yard.tick()
     yard.end(robot, body, End.CANCELLED, "stopped by hand")
     yard.until(lambda: yard.agents[robot].doing is Doing.CHARGING, 30)
     yard.until(lambda: order.state in OVER)
