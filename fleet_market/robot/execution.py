@@ -8,6 +8,7 @@ else: new orders only change what comes behind it.
 from __future__ import annotations
 
 from itertools import takewhile
+from typing import Literal
 
 from fleet_market.body import Act, Go, Job, Link, Point, Pose, Telemetry
 from fleet_market.pricing import TaskPlan
@@ -16,6 +17,7 @@ from fleet_market.robot.bidding import Bidder
 from fleet_market.robot.effects import RunJob
 from fleet_market.robot.losses import Losses
 from fleet_market.robot.metering import Meter
+from fleet_market.robot.queue import Visit
 from fleet_market.robot.situation import NEVER_NS, Asked, Doing, Done, Goal, Situation, Trip
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
@@ -232,11 +234,12 @@ class Worker:
 
     def arrived(self) -> None:
         """Take note that the robot stands where its job is to load or unload."""
-        now, task = self._now, self._now.at_hand
-        if task is None or now.goal is None or now.goal.visit is None or now.put_back is not None:
+        now, task, goal = self._now, self._now.at_hand, self._now.goal
+        if task is None or goal is None or goal.visit is None or now.put_back is not None:
             return
-        task.phase = Phase.LOADING if now.goal.visit.pickup else Phase.UNLOADING
-        task.before_kg = None if now.telemetry is None else now.telemetry.payload_kg
+        task.phase = Phase.LOADING if goal.visit.pickup else Phase.UNLOADING
+        if now.weighed is None or now.weighed[0] != goal.visit:
+            now.weighed = (goal.visit, None if now.telemetry is None else now.telemetry.payload_kg)
 
     def leg_done(self, now_ns: int) -> None:
         """Take note that a job is done as it should be."""
@@ -256,17 +259,9 @@ class Worker:
         if task is None or telemetry is None or telemetry.pose is None:
             return
         self._meter.arrived(task, now_ns)
-        before_kg, after_kg = task.before_kg, telemetry.payload_kg
-        weighed = before_kg is not None and after_kg is not None
-        task.steps.append(
-            StepEvidence(
-                kind="pickup" if goal.visit.pickup else "dropoff",
-                pose=WirePose.of(telemetry.pose),
-                at_ns=now_ns,
-                payload_before_kg=_to_gram(before_kg) if weighed else None,
-                payload_kg=_to_gram(after_kg) if weighed else None,
-            )
-        )
+        before_kg = now.weighed[1] if now.weighed is not None and now.weighed[0] == goal.visit else None
+        task.steps.append(_evidence(goal.visit, telemetry.pose, before_kg, telemetry.payload_kg, now_ns))
+        now.weighed = None
         now.visits = tuple(visit for visit in now.visits if visit != goal.visit)
         if goal.visit.pickup:
             task.aboard, task.phase = True, Phase.TO_DROPOFF
@@ -286,6 +281,15 @@ class Worker:
         now.forget(task)
 
 
-def _to_gram(mass_kg: float | None) -> float | None:
-    """Return what a scale shows as messages carry it; a scale without load may err below 0."""
-    return None if mass_kg is None else round(max(0.0, mass_kg), 3)
+def _evidence(visit: Visit, pose: Pose, before_kg: float | None, after_kg: float | None, now_ns: int) -> StepEvidence:
+    """Return what proves a stop; a scale that was not read both times proves nothing."""
+    kind: Literal["pickup", "dropoff"] = "pickup" if visit.pickup else "dropoff"
+    step = StepEvidence(kind=kind, pose=WirePose.of(pose), at_ns=now_ns)
+    if before_kg is None or after_kg is None:
+        return step
+    return step.model_copy(update={"payload_before_kg": _to_gram(before_kg), "payload_kg": _to_gram(after_kg)})
+
+
+def _to_gram(mass_kg: float) -> float:
+    """Return what a scale shows as messages carry it; without load it may err below 0."""
+    return round(max(0.0, mass_kg), 3)

@@ -66,7 +66,7 @@ class Losses:
         if task.phase is Phase.QUEUED:
             return
         if under_way:
-            now.asked = None  # a way for it would be driven in vain
+            now.asked = now.weighed = None  # a way for it would be driven in vain
         if task.phase is Phase.LOADING and now.job is not None:
             now.put_back = task.award
         elif task.aboard:

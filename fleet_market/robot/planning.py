@@ -36,7 +36,8 @@ SHORT_M, LONG_M = 5.0, 25.0
 """Ways by which a robot's law of the metre is found."""
 LEAST_KG = 1e-6
 """Stands for a parcel without weight."""
-SLACK_S = 1e-3
+SLACK_S, SLACK_SOC = 1e-3, 1e-5
+"""Beyond the tolerances of `fleet_market.allocation`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ class Planner:
         at = queue.locked - model.held
         for event in model.schedule(timed=False).timetable():
             if event.kind == "charge":
-                stays_s, place = event.end_s - event.begin_s, model.places[event.place - 1]
-                charges[max(at, queue.locked)] = Halt(place, None, stays_s=stays_s, until_soc=event.soc)
+                stays_s, place = float(event.end_s - event.begin_s), model.places[event.place - 1]
+                charges[max(at, queue.locked)] = Halt(place, None, stays_s=stays_s, until_soc=float(event.soc))
             elif event.kind != "end":
                 at += 1
         return Drive(queue, halts_of(queue, charges))
@@ -207,8 +208,13 @@ class _Model:
         cost = np.where(away, rates.stop_uc + rates.uc_per_m * self._ways_m, self._ways_m)
         battery = robot.battery
         gain_w = battery.max_charge_w * battery.charge_efficiency - robot.hotel_w
+        soc = min(1.0, max(0.0, self._queue.soc - self._head_soc()))
+        floor_soc = battery.reserve_soc
+        if not timed and self.held:
+            # A parcel aboard counts as loaded at the start: one who has broken into the reserve may still go from there.
+            floor_soc = min(floor_soc, max(0.0, soc - self._home[0] - SLACK_SOC))
         rules = BatteryRules(
-            battery.reserve_soc,
+            floor_soc,
             battery.target_soc,
             max(gain_w, 1.0) / (battery.capacity_wh * J_PER_WH),
             charge_loaded=True,
@@ -218,7 +224,7 @@ class _Model:
             0,
             self._free_s,
             robot.max_payload_kg + LEAST_KG * MOST_QUEUED,
-            soc=min(1.0, max(0.0, self._queue.soc - self._head_soc())),
+            soc=soc,
             chargers=self._chargers,
         )
         tasks = tuple(self._relaxed(travel_s) if timed else map(_untimed, self.tasks))

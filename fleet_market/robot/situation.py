@@ -125,6 +125,8 @@ class Situation:
     passed: int = 0
     """Points of the running job's path that lie behind the robot."""
     stopping: bool = False
+    weighed: tuple[Visit, float | None] | None = None
+    """What the scale showed when the robot arrived at a stop; interrupted loading that is begun anew counts from there."""
     wait_until_ns: int = 0
     retry_at_ns: int = 0
     """When to ask for the right of way to the next stop again, after it was not to be had."""

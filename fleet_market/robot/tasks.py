@@ -18,8 +18,6 @@ class Task:
     phase: Phase = Phase.QUEUED
     aboard: bool = False
     steps: list[StepEvidence] = field(default_factory=list)
-    before_kg: float | None = None
-    """What the scale showed before the parcel was taken aboard or set down."""
     legs: list[PlanLeg] = field(default_factory=list)
     """Its share of the ways that were driven for it."""
     dwell_s: float = 0.0
