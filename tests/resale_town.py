@@ -30,6 +30,7 @@ from fleet_market.protocol.messages import (
 )
 
 UC_PER_M = CREDIT // 10
+TERMS = MarketTerms(resale_gain_uc=1, resale_every_s=0.2)
 
 
 class Driver:
@@ -59,7 +60,7 @@ class ResaleTown(Town):
     """A town whose robots answer everything by themselves, from what the market sends them."""
 
     def __init__(self, robots, terms=None, **more):
-        super().__init__(terms or MarketTerms(resale_gain_uc=1), robots=(), **more)
+        super().__init__(terms or TERMS, robots=(), **more)
         self.drivers = {name: Driver(name, at) for name, _, at in robots}
         self.owner = {name: owner for name, owner, _ in robots}
         self.read, self.numbers, self.lost = 0, 0, set()

@@ -65,7 +65,9 @@ class Trades:
         if wishes and not state.transfer(wishes, now_ns, out):
             return False
         for old, new in made:
-            self._move(old, new, out)
+            self._take_away(old, new, out)
+        for _, new in made:
+            self._award(new, out)
         record = self.report(resale, deal, "", now_ns, out)
         for move in deal.moves:
             state.orders[move.order].keep_trade(record)
@@ -115,18 +117,20 @@ class Trades:
             principals=(*old.principals, level),
         )
 
-    def _move(self, old: Contract, new: Contract, out: Outcome) -> None:
-        """Take a contract from the robot that has let go of it, and award the order to the next."""
-        state, order = self._state, self._state.orders[old.order]
-        del state.contracts[old.id]
+    def _take_away(self, old: Contract, new: Contract, out: Outcome) -> None:
+        """Take a contract from the robot that has let go of it."""
+        del self._state.contracts[old.id]
         out.done.append(award_id(old.id))
-        state.contracts[new.id] = new
         sold = Cancel(contract=old.id, reason=f"sold on to {new.robot}")
         out.sends.append(Send(topics.to_robot(old.robot, "cancel"), sold, id=MessageId(f"cancel:{derive(old.id)}")))
+
+    def _award(self, new: Contract, out: Outcome) -> None:
+        state, order = self._state, self._state.orders[new.order]
+        state.contracts[new.id] = new
         order.state, order.contract, order.robot = OrderState.AWARDED, new.id, new.robot
         order.predicted_energy_j = new.energy_j
         order.levels = _views(new)
-        order.note = f"{new.robot} does it for {old.robot}"[:160]
+        order.note = f"{new.robot} does it for {new.principals[-1].robot}"[:160]
         announce_award(state, order, new, out)
 
     def _due_ns(self, contract: Contract, bid: Bid) -> int:

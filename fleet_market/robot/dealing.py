@@ -70,7 +70,7 @@ class Dealer:
     def _enqueue(self, award: Award, now_ns: int) -> str | None:
         """Put a new contract in the queue, or return why not."""
         now = self._now
-        refusal, queue = self.unfit(now_ns), now.queue(now_ns)
+        refusal, queue = self.unfit(now_ns, won=-len(now.frozen)), now.queue(now_ns)
         if refusal is not None:
             return f"{refusal.reason}: {refusal.detail}"
         if queue is None:

@@ -116,6 +116,8 @@ class Reseller:
         for order in won:
             if (lot := self._seen[1].get(order)) is None:
                 return None
+            if any(errand.order == order for errand in queue.errands):
+                continue
             try:
                 queue = self._bidder.taken(Errand.of(lot), queue)
             except UnreachableError:

@@ -167,7 +167,7 @@ def test_nobody_is_awarded_anything_before_the_holder_has_let_go():
 
 
 def test_new_orders_come_first():
-    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, round_s=5.0, resale_s=60.0))
+    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, resale_every_s=0.2, round_s=5.0, resale_s=60.0))
     town.deal_out(FAR)
     town.lost = {Reauction}
     town.wait(2.0)
@@ -178,7 +178,7 @@ def test_new_orders_come_first():
 
 
 def test_a_batch_waits_for_a_pending_deal_one_round_at_most():
-    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, round_s=3.0))
+    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, resale_every_s=0.2, round_s=3.0))
     town.deal_out(FAR)
     town.lost = {Prepare}
     town.wait(2.5)
@@ -329,7 +329,7 @@ def test_what_is_held_covers_the_next_level_whenever_the_order_is_done(rate, own
 
 def test_a_swap_of_two_full_robots():
     """Each has an order next door to the other: neither can take one more without giving one."""
-    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, lease_s=100.0))
+    town = ResaleTown(ROBOTS, MarketTerms(resale_gain_uc=1, resale_every_s=0.2, lease_s=100.0))
     town.deal_out(("o1", 90.0, 95.0, "r1"), ("o2", 5.0, 10.0, "r2"))
     before = town.total_cost_uc()
     town.wait(2.0)
@@ -449,7 +449,9 @@ class ResaleMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         robots = (("r1", "acme", 0.0), ("r2", "bolt", 40.0), ("r3", "acme", 70.0), ("r4", "cobb", 100.0))
-        terms = MarketTerms(resale_gain_uc=1, cooldown_s=1.0, max_attempts=4, lease_s=8.0, resale_lots=3)
+        terms = MarketTerms(
+            resale_gain_uc=1, resale_every_s=0.2, cooldown_s=1.0, max_attempts=4, lease_s=8.0, resale_lots=3
+        )
         self.town, self.number, self.epoch = ResaleTown(robots, terms), 0, 1
         self.gifts_at = len(self.town.log) - 1
         for owner in ("acme", "cobb"):

@@ -179,7 +179,7 @@ def test_a_robot_that_cannot_move_offers_what_it_has_queued_and_others_do_it():
 @given(seed=st.integers(0, 2**16), lossy=st.sampled_from([0.0, 0.1]), data=st.data())
 @settings(max_examples=6, deadline=None)
 def test_whatever_is_sold_on_no_order_is_lost_or_done_twice_and_no_money_is_made(seed, lossy, data):
-    yard = Yard(seed=seed, lossy=lossy, max_tasks=6, terms=MarketTerms(resale_gain_uc=1))
+    yard = Yard(seed=seed, lossy=lossy, max_tasks=6, terms=MarketTerms(resale_gain_uc=1, resale_every_s=0.2))
     there(yard, LEFT, RIGHT)
     for number in range(data.draw(st.integers(3, 7))):
         ends = data.draw(st.tuples(st.sampled_from(SHELVES), st.sampled_from(DOCKS)))
