@@ -165,14 +165,15 @@ def test_the_battery_never_falls_below_its_reserve_on_the_way_and_never_below_th
     assert not charges or min(charges) > robot.battery.reserve_soc
 
 
-def test_a_charging_stop_is_planned_instead_of_a_refusal_only_when_needed():
+@pytest.mark.parametrize("soc", [0.22, 0.26, 0.35, 0.45])
+def test_a_charging_stop_is_planned_instead_of_a_refusal_only_when_needed(soc):
     lot = Errand(OrderId("far"), PLACES[0], PLACES[7], 5.0, 10**6 * S)
     one, _ = bidder(1, 6.0)
-    full, low = one.ask(lot, start(0.8)), one.ask(lot, start(0.26))
+    full, low = one.ask(lot, start(0.8)), one.ask(lot, start(soc))
     assert not one.drive(full.queue).charges
     assert one.drive(low.queue).charges
     assert low.finish_ns > full.finish_ns
-    hopeless = bidder(1, 1.0)[0].ask(lot, start(0.26))
+    hopeless = bidder(1, 1.0)[0].ask(lot, start(soc))
     assert hopeless.reason is DeclineReason.BATTERY
 
 
