@@ -29,6 +29,8 @@ from fleet_market.units import ns
 
 MAX_ASK_BYTES = MAX_INBOUND_BYTES - 512
 """Of the body of an answer; the rest is left for its envelope."""
+SAME_S = 0.01
+"""An order is not made later by less than this."""
 OPPORTUNITY = ASK_PARTS.index("opportunity")
 
 
@@ -171,10 +173,8 @@ class Bidder:
         queue = drive.queue
         if (refusal := self._empty(drive, price)) is not None:
             return refusal
-        drop_s, doubt_s = price.drop_s[lot.order], DEADLINE_SD * price.sd_share * price.drop_s[lot.order]
-        late_s = drop_s + doubt_s - (lot.deadline_ns - queue.now_ns) / 1e9
-        if late_s > 0 and lot.lateness_uc_per_h == 0:
-            return Refusal(DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
+        if (refusal := self._late(lot, base, queue, price)) is not None:
+            return refusal
         held_uc = sum(uc for order, uc in price.lateness_uc.items() if order != lot.order)
         parts_uc = list(price.parts_uc)
         parts_uc[OPPORTUNITY] += held_uc
@@ -187,8 +187,22 @@ class Bidder:
             parts_uc=grown_uc,
             energy_j=max(0.0, price.energy_j - base.energy_j),
             energy_sd_j=max(0.0, price.energy_sd_j - base.energy_sd_j),
-            finish_ns=queue.now_ns + ns(drop_s),
+            finish_ns=queue.now_ns + ns(price.drop_s[lot.order]),
         )
+
+    @staticmethod
+    def _late(lot: Errand, base: QueuePrice, queue: Queue, price: QueuePrice) -> Refusal | None:
+        """Return which order that may not be late would be: the lot, or one that is made later by it."""
+        for errand in queue.errands:
+            drop_s = price.drop_s[errand.order]
+            late_s = drop_s * (1 + DEADLINE_SD * price.sd_share) - (errand.deadline_ns - queue.now_ns) / 1e9
+            if late_s <= 0 or errand.lateness_uc_per_h:
+                continue
+            if errand.order == lot.order:
+                return Refusal(DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
+            if drop_s > base.drop_s[errand.order] + SAME_S:
+                return Refusal(DeclineReason.DEADLINE, f"would make {errand.order} late")
+        return None
 
     def _empty(self, drive: Drive, price: QueuePrice) -> Refusal | None:
         """Return by how much the battery falls short of a queue that has no charging stop."""
