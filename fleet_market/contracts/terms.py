@@ -53,7 +53,7 @@ class MarketTerms(Body):
     resale_every_s: Seconds = 1.0
     """A re-auction opens this long after the last one at the earliest."""
     resale_gain_uc: Annotated[Price, Field(ge=1)] = 50_000
-    """By how much the sum of costs must fall for contracts to change hands [assumption]: less is lost in forecasts' errors."""
+    """By how much the sum of costs must fall: less is lost in what forecasts miss [assumption]."""
     pose_slack_m: Annotated[float, Field(ge=0.0, le=5.0)] = 0.1
     """Evidence may lie this far outside of a place's radius: the error of localisation."""
     scale_slack_kg: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5
