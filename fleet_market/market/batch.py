@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from fleet_market.auction import LotOffer, Mechanism, SealedAsk, clear
@@ -73,7 +72,9 @@ class Batches:
             call.quotes[robot] = {order: line for order, line in answers.items() if order not in state.orders}
         known = state.robots[robot]
         known.at = ask.at or known.at
-        known.unfit |= {o for o, a in call.answers[robot].items() if isinstance(a, DeclineLine) and a.reason in FOR_GOOD}
+        for order, line in call.answers[robot].items():
+            if isinstance(line, DeclineLine) and line.reason in FOR_GOOD:
+                state.orders[order].unfit.add(robot)
         call.taking_part.add(robot)
         call.waiting.discard(robot)
         out.changed = True
@@ -94,7 +95,7 @@ class Batches:
 
     def _open(self, now_ns: int, out: Outcome) -> None:
         state = self._state
-        orders = [o for o in state.live.values() if o.state is OrderState.OPEN][:MAX_LOTS]
+        orders = state.open_orders()[:MAX_LOTS]
         quotes = state.quotes[:MAX_QUOTES_PER_CALL]
         lots = {order.id: _lot(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
         online = [name for name, robot in state.robots.items() if robot.online]
@@ -148,11 +149,10 @@ class Batches:
             call.waiting = set(call.offered)
             out.sends.append(Send(topics.zone(state.zone, "call"), _page(call, everything)))
             return
-        stall, cooling = Stall(orders), _cooling(orders, now_ns)
+        stall = Stall(orders, now_ns)
         for robot in robots:
             known = state.robots[robot]
-            carries_kg, unfit = known.announce.max_payload_kg, known.unfit | cooling[robot]
-            lots = stall.nearest(known.at, state.terms.lots_per_robot, carries_kg=carries_kg, unfit=unfit)
+            lots = stall.nearest(robot, known.at, state.terms.lots_per_robot, carries_kg=known.announce.max_payload_kg)
             offered = (*lots, *quotes)
             if not offered and call.round > 1:
                 continue
@@ -215,7 +215,7 @@ class Batches:
     def _is_short(self, call: OpenCall, robot: RobotId, left: Collection[OrderId]) -> bool:
         """Return whether a robot has few lots left of those it was offered, while there are others."""
         offered = call.offered[robot]
-        kept = sum(order in left and order not in self._state.robots[robot].unfit for order in offered)
+        kept = sum(order in left and robot not in self._state.orders[order].unfit for order in offered)
         return kept * KEPT_SHARE < min(len(offered), len(left)) and kept < len(left)
 
     def _eligible(self, call: OpenCall, robot: RobotId, orders: dict[OrderId, Order], now_ns: int) -> Iterable[SealedAsk]:
@@ -289,16 +289,6 @@ class Batches:
 def _page(call: OpenCall, offered: Collection[OrderId], won: tuple[OrderId, ...] = ()) -> Call:
     lots = tuple(call.lots[name] for name in offered)
     return Call(call=call.id, round=call.round, won=won, page=0, pages=1, close_ns=call.close_ns, lots=lots)
-
-
-def _cooling(orders: Iterable[Order], now_ns: int) -> defaultdict[RobotId, set[OrderId]]:
-    """Return which orders each robot may not ask for now."""
-    found: defaultdict[RobotId, set[OrderId]] = defaultdict(set)
-    for order in orders:
-        for robot, until_ns in order.cool_until_ns.items():
-            if now_ns < until_ns:
-                found[robot].add(order.id)
-    return found
 
 
 def _lot(order: Order) -> Lot:

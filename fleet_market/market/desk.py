@@ -74,9 +74,9 @@ class Desk:
         if body.deadline_s <= body.release_s:
             errors.append(_error("deadline_s", body.deadline_s, f"use a time after release_s ({body.release_s:g})"))
         pickup, dropoff = (self._place(getattr(body, f), f, errors) for f in ("pickup", "dropoff"))
-        heaviest = max((r.announce.max_payload_kg for r in state.robots.values()), default=None)
-        if heaviest is not None and body.payload_kg > heaviest:
-            errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {heaviest:g} kg"))
+        most_kg = state.heaviest_kg
+        if most_kg is not None and body.payload_kg > most_kg:
+            errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {most_kg:g} kg"))
         errors += self._link_errors(body, command.source)
         if errors or pickup is None or dropoff is None:
             return OrderReply(order=body.order, result="refused", errors=tuple(errors))
@@ -100,7 +100,7 @@ class Desk:
         )
         if not state.hold_budget(order, command.now_ns, out):
             return OrderReply(order=body.order, result="refused", errors=(self._cannot_pay(order),))
-        state.orders[order.id] = state.live[order.id] = order
+        state.add_order(order)
         state.announce(order, out)
         return OrderReply(order=order.id, result="accepted", view=order.view())
 
@@ -121,7 +121,7 @@ class Desk:
             if body.group_size != 1:
                 errors.append(_error("group_size", body.group_size, "name the group, or leave the size out"))
             return errors
-        members = [o for o in state.live.values() if (o.group, o.customer) == (body.group, customer)]
+        members = [state.live[name] for name in state.groups.get((CustomerId(customer), body.group), ())]
         sizes = {o.group_size for o in members} - {body.group_size}
         if sizes:
             errors.append(_error("group_size", body.group_size, f"the group was announced with {min(sizes)} orders"))
@@ -161,6 +161,7 @@ class Desk:
             self._state.revoke(contract, "cancelled by its customer", command.now_ns, out)
         for other in members_of(self._state, order):
             other.group_size -= other is not order
+            self._state.look_again([other.id])
         self._state.close_order(order, OrderState.CANCELLED, "cancelled by its customer", command.now_ns, out)
         return OrderReply(order=order.id, result="cancelled", view=order.view())
 
