@@ -26,14 +26,21 @@ class Delivery:
     """Tell the broker that the message has taken effect; until then it is delivered again after a reconnection."""
 
 
-class Transport(Protocol):
-    """Publish and receive at least once."""
+class Publisher(Protocol):
+    """Publishes at least once."""
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; returns when the broker has taken the message, raises `BrokerError` if it has not."""
 
+
+class Transport(Publisher, Protocol):
+    """Publishes and receives, both at least once."""
+
     def deliveries(self) -> AsyncIterator[Delivery]:
         """Yield messages of the subscribed topics as they arrive."""
+
+    def waiting(self) -> int:
+        """Return how many deliveries wait to be taken."""
 
 
 class RobotDriver(Protocol):

@@ -17,6 +17,7 @@ from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.daemons.serving import run_until_signal
+from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.errors import InputError
 from fleet_market.ids import ZoneId
 from fleet_market.robot.floor import lay_out
@@ -59,14 +60,16 @@ def broker(
         host=host,
         port=port,
         database=database,
-        places=floor.places,
-        zone=loaded.zone,
-        terms=loaded.terms,
-        customers=loaded.customers,
-        seed=seed,
+        zone=ZoneConfig(
+            places=floor.places,
+            zone=loaded.zone,
+            terms=loaded.terms,
+            customers=loaded.customers,
+            seed=seed,
+            traffic=floor.traffic(),
+        ),
         simulated=simulated,
         ledger_key=ledger_key,
-        traffic=floor.traffic(),
         keys=keys,
     )
 

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from typing import Protocol
 
 from fleet_market.adapters.store_base import Reads
-from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.errors import BrokerError, LedgerMismatchError
 from fleet_market.ids import Identifier, MessageId, derive
 from fleet_market.ledger import GENESIS, Event, Head, Heads, HeadSigner, OutboxRow, StoreRecord
 from fleet_market.market import Command, Market, Outcome, Replayed, Send, order_faults
 from fleet_market.market import replay as replay_log
 from fleet_market.market.commands import SELF
-from fleet_market.ports import Transport
+from fleet_market.ports import Publisher
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import Receipt
@@ -38,6 +38,13 @@ RESEND_S = 5.0
 """A message that must arrive is sent again after this long without a receipt (wall time)."""
 
 Ack = Callable[[], None]
+
+
+class Writer(Protocol):
+    """Makes records durable, in the order in which they are submitted; `StoreWriter` does."""
+
+    def submit(self, record: StoreRecord) -> asyncio.Future[None]:
+        """Queue `record`; the future is done when it is on the disk, and fails if it cannot get there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,13 @@ class Engine:
         Fresh; `recover` brings it to where the store is.
     store : Reads
         A store of `fleet_market.adapters.stores`.
-    writer : StoreWriter
+    writer : Writer
         The only one that writes to `store`.
     signer : HeadSigner, optional
         Signs the journal's head of each day.
     """
 
-    def __init__(self, market: Market, store: Reads, writer: StoreWriter, signer: HeadSigner | None = None) -> None:
+    def __init__(self, market: Market, store: Reads, writer: Writer, signer: HeadSigner | None = None) -> None:
         self.market = market
         self._store, self._writer, self._signer = store, writer, signer
         self._heads = Heads(signer)
@@ -217,7 +224,7 @@ class Engine:
             )
         )
 
-    async def publish_effects(self, transport: Transport) -> None:
+    async def publish_effects(self, transport: Publisher) -> None:
         """Send what the inputs led to, in their order, each after its commit; runs until cancelled.
 
         Raises
@@ -241,7 +248,7 @@ class Engine:
         """Wait until all that was taken so far is stored and sent."""
         await self._effects.join()
 
-    async def resend(self, transport: Transport) -> None:
+    async def resend(self, transport: Publisher) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""
         while True:
             waiting = dict(self._outbox)

@@ -10,6 +10,7 @@ import pytest
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.errors import PlaceError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
@@ -35,7 +36,7 @@ from fleet_market.protocol.messages import (
 )
 
 pytestmark = pytest.mark.real
-CREDIT = 10**6
+ANN, CREDIT = CustomerId("ann"), 10**6
 
 
 class TwoPlaces:
@@ -81,9 +82,7 @@ async def market(mqtt, folder, **terms):
             host=mqtt.host,
             port=mqtt.port,
             database=folder / "market.db",
-            places=TwoPlaces(),
-            terms=MarketTerms(**({"batch_s": 0.3} | terms)),
-            customers={CustomerId("ann"): 100 * CREDIT},
+            zone=ZoneConfig(TwoPlaces(), terms=MarketTerms(**({"batch_s": 0.3} | terms)), customers={ANN: 100 * CREDIT}),
         )
     )
     running = asyncio.create_task(daemon.run())
@@ -222,8 +221,8 @@ async def test_a_second_daemon_on_the_same_database_is_refused(mqtt_broker, tmp_
 async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_restart(
     mqtt_broker, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr("fleet_market.daemons.broker.HIGH_WATER", -1)
-    monkeypatch.setattr("fleet_market.daemons.broker.LOW_WATER", -1)
+    monkeypatch.setattr("fleet_market.daemons.zone.HIGH_WATER", -1)
+    monkeypatch.setattr("fleet_market.daemons.zone.LOW_WATER", -1)
     async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
         async with asyncio.timeout(10):
             while not daemon.engine.market.state.paused:  # noqa: ASYNC110 - looks at the state of others
@@ -235,10 +234,10 @@ async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_resta
             while daemon.engine.now_ns < before + 10**9:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
         assert daemon.engine.market.state.call is None
-        assert daemon.pauses == 1
+        assert daemon.zone.pauses == 1
         assert "no new batches: " in caplog.text
-        monkeypatch.setattr("fleet_market.daemons.broker.LOW_WATER", 1000)
-        monkeypatch.setattr("fleet_market.daemons.broker.HIGH_WATER", 1000)
+        monkeypatch.setattr("fleet_market.daemons.zone.LOW_WATER", 1000)
+        monkeypatch.setattr("fleet_market.daemons.zone.HIGH_WATER", 1000)
         await who.r1.hear(Call)
     async with market(mqtt_broker, tmp_path) as daemon:
         assert not daemon.engine.market.state.paused

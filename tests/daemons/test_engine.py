@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 
 from fleet_market.adapters.auditing import NoPlaces, audit_store
+from fleet_market.adapters.clocks import WallClock
 from fleet_market.adapters.exports import read_log, write_books, write_log
+from fleet_market.adapters.guard import Guard
 from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import open_reader, open_store
 from fleet_market.daemons import engine as engine_module
-from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.engine import Engine
+from fleet_market.daemons.zone import Zone, ZoneConfig
 from fleet_market.errors import InputError, LedgerMismatchError, PlaceError, StoreError
 from fleet_market.ledger.heads import NS_PER_DAY
 from fleet_market.market import Market, ReplayError, order_faults, replay
 from fleet_market.market.outcome import Outcome
+from fleet_market.protocol.gate import Gate, Limits
 from fleet_market.testing.market_load import MarketLoad, Yard
 
 ROOT = Path(__file__).parents[2]
@@ -245,21 +248,14 @@ async def test_a_clock_far_behind_the_stored_market_is_a_safe_stop(tmp_path, ahe
     async with running(tmp_path / "m.db") as (engine, _):
         engine.now_ns = time.time_ns() + ahead_s * 10**9
         await trade(engine, rounds=1)
-    daemon = Broker(BrokerConfig("127.0.0.1", 1, tmp_path / "m.db", Yard()))
-    daemon.engine = Engine(Market(Yard()), *no_writer(tmp_path / "m.db"))
-    with daemon.engine._store:
-        daemon.engine.recover()
+    with open_store(tmp_path / "m.db") as store:
+        zone = Zone(ZoneConfig(Yard()), store, StoreWriter(store), WallClock(), Guard(Gate(Limits())))
         if refused:
             with pytest.raises(StoreError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
-                daemon._check_clock()
+                zone.recover()
         else:
-            daemon._check_clock()
-            assert daemon._now_ns() == daemon.engine.now_ns, "market time stands still until the clock has caught up"
-
-
-def no_writer(path):
-    store = open_store(path)
-    return store, StoreWriter(store)
+            zone.recover()
+            assert zone._now_ns() == zone.engine.now_ns, "market time stands still until the clock has caught up"
 
 
 # --- the auditor's script, which imports nothing of ours ---

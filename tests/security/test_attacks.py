@@ -23,6 +23,7 @@ from fleet_market.body import Battery, DriverSpec, Link, Telemetry
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
+from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, PartyName, RobotId, ZoneId
 from fleet_market.pricing import Tariff
 from fleet_market.protocol import topics
@@ -167,14 +168,15 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
     fleet = load_fleet(LAUNCH / "fleets/warehouse.yaml")
     floor = lay_out(fleet, load_map(LAUNCH / "maps/warehouse.yaml"), source="fleet")
     config = BrokerConfig(
-        mqtt.host, mqtt.port, folder / "market.db", floor.places, traffic=floor.traffic(), keys=keys.folder,
-        terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
-        customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
+        mqtt.host, mqtt.port, folder / "market.db", ZoneConfig(
+            floor.places, traffic=floor.traffic(), terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
+            customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
+        ), keys=keys.folder,
     )  # fmt: skip
     kind = next(r for r in fleet.robots if r.id == ROBOT)
     agent = AgentConfig(ROBOT, kind.type, floor.homes[ROBOT], floor.chargers, Tariff(300_000), floor.roadmap, new_session())
     daemon, driver = Broker(config), Patient(floor.homes[ROBOT])
-    robot = RobotDaemon(RobotConfig(agent, OwnerId("acme"), mqtt.host, mqtt.port, keys=keys.folder), driver, daemon._clock)
+    robot = RobotDaemon(RobotConfig(agent, OwnerId("acme"), mqtt.host, mqtt.port, keys=keys.folder), driver, daemon.clock)
     daemon.guard.tls = robot._guard.tls = None
     stage = Stage(daemon, robot, driver, keys.folder)
     stage.ann = Requester(mqtt.host, mqtt.port, CustomerId("ann"), keys=keys.folder)
@@ -372,9 +374,9 @@ TO_ROBOT = {
     "a way through the wall": (lambda s: [(t := topics.to_robot(ROBOT, "route"), s.rival.seal(t, s.says("market", Route(
         request="r", route="r", served=True, points=((0.0, 0.0),), stops=(), released=1))))], "wrong_sender"),
     "leave to drive on": (lambda s: [(topics.to_robot(ROBOT, "release"), s.says("market", Release(
-        route=s.robot.agent._trip.route.route, released=1000)))], "unsigned"),
+        route=s.robot.agent.situation.trip.route.route, released=1000)))], "unsigned"),
     "an order to stop": (lambda s: [(topics.to_robot(ROBOT, "reroute"), s.says("market", Reroute(
-        route=s.robot.agent._trip.route.route, reason="x")))], "unsigned"),
+        route=s.robot.agent.situation.trip.route.route, reason="x")))], "unsigned"),
     "a megabyte's beginning": (lambda s: [(AWARD, b"x" * 200_000)], "oversized"),
 }  # fmt: skip
 
