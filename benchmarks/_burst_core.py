@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks._burst_site import Site, SiteRobot, ZONE, robot_id
+from benchmarks._burst_site import ZONE, Site, SiteRobot, robot_id
 from fleet_market.ids import CustomerId, MessageId, RobotId
 from fleet_market.market import Command, Market, OpenMarket, Send
 from fleet_market.market.commands import SELF

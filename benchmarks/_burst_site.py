@@ -33,8 +33,8 @@ from fleet_market.protocol.messages import (
 )
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Say
-from fleet_market.robot.floor import Floor, lay_out
 from fleet_market.robot.fleet import Fleet
+from fleet_market.robot.floor import Floor, lay_out
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 ZONE, CREDIT_UC = ZoneId("main"), 10**6
@@ -80,7 +80,7 @@ class Site:
         customers = -(-size.orders // CUSTOMERS_PER_ORDERS)
         self.customers = {CustomerId(f"customer-{i}"): 10**6 * CREDIT_UC for i in range(customers)}
         self.terms = MarketTerms()
-        self._rng = random.Random(seed)  # noqa: S311 - seeded chance, no secret
+        self._rng = random.Random(seed)
         self.orders = [self._order(n) for n in range(size.orders)]
 
     def _order(self, number: int) -> tuple[float, CustomerId, PostOrder]:

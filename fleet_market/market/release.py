@@ -47,7 +47,9 @@ def _look_at(state: State, order: Order, now_ns: int, out: Outcome) -> Group | N
         elif _may_open(state, order, now_ns):
             _open(state, order, now_ns, out)
             return None
-        times = [order.release_ns] if order.after is None and order.group is None else [order.release_ns, order.last_call_ns]
+        times = (
+            [order.release_ns] if order.after is None and order.group is None else [order.release_ns, order.last_call_ns]
+        )
         if ahead := [at_ns for at_ns in times if at_ns > now_ns]:
             state.order_times.set(order.id, min(ahead))
     elif order.state is OrderState.OPEN:

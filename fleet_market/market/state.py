@@ -357,10 +357,6 @@ class State:
         known = self.robots[robot]
         return handicap_uc(order, line.finish_ns, done=known.settled, failed=known.failed)
 
-    def of_robot(self, robot: RobotId) -> list[Contract]:
-        """Return the live contracts of a robot, oldest first."""
-        return [c for c in self.contracts.values() if c.robot == robot]
-
 
 def award_id(contract: ContractId) -> MessageId:
     """Return the message id of a contract's award."""
