@@ -37,14 +37,11 @@ class Dealer:
     voice : Voice
     replan : callable
         Has the robot's way planned anew, for the reason given.
+    bidder : Bidder
     """
 
-    def __init__(self, situation: Situation, voice: Voice, replan: Callable[[str], None]) -> None:
-        config = situation.config
-        self._now, self._voice, self._replan = situation, voice, replan
-        self._bidder = Bidder(
-            config.type, config.roadmap, config.chargers, config.tariff, situation.memory, config.surfaces
-        )
+    def __init__(self, situation: Situation, voice: Voice, replan: Callable[[str], None], bidder: Bidder) -> None:
+        self._now, self._voice, self._replan, self._bidder = situation, voice, replan, bidder
         self._pages: dict[tuple[CallId, int], dict[int, Call]] = {}
         self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
         """The lots of the latest call that it was offered, in whatever round."""
