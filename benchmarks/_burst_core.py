@@ -1,7 +1,7 @@
 """A burst through the market core alone: no network, no disk, and a clock that counts what the market computes.
 
 The market runs on a core of its own, and its clock goes on by the CPU time that each input takes it. Every robot runs on a
-computer of its own: it answers as much later as pricing takes it. Messages take no time.
+computer of its own: it answers as much later as pricing takes it, by the mean of `ask_cost_s`. Messages take no time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from benchmarks._burst_site import ZONE, Site, SiteRobot, robot_id
-from fleet_market.ids import CustomerId, MessageId, RobotId
+from fleet_market.ids import MessageId, RobotId
 from fleet_market.market import Command, Market, OpenMarket, Send
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
 from fleet_market.protocol import topics
-from fleet_market.protocol.messages import Award, Body, Call, OrderEvent, OrderState
+from fleet_market.protocol.messages import Body, Call, OrderEvent, OrderState
 from fleet_market.robot.effects import Say
 from fleet_market.units import ns
 
@@ -41,8 +41,8 @@ class CoreRun:
     """The market's."""
     longest_s: float = 0.0
     """The dearest single input."""
-    pricing_s: float = 0.0
     asks: int = 0
+    """Lots that robots have priced."""
     peak_rss_mb: float = 0.0
 
     def latencies_s(self) -> list[float]:
@@ -51,9 +51,17 @@ class CoreRun:
 
 
 class Core:
-    """The run; see the module."""
+    """The run; see the module.
 
-    def __init__(self, site: Site) -> None:
+    Parameters
+    ----------
+    site : Site
+    ask_cost_s : float
+        What it costs a robot to price one lot.
+    """
+
+    def __init__(self, site: Site, ask_cost_s: float) -> None:
+        self._ask_cost_s = ask_cost_s
         self.site, self.market, self.found = site, Market(site), CoreRun()
         self.robots = {robot_id(n): SiteRobot(site, n) for n in range(site.size.robots)}
         self._due: list[tuple[float, int, str, Body, MessageId | None]] = []
@@ -76,7 +84,6 @@ class Core:
                 self._sense(RobotId(source.removeprefix("sense ")), at_s)
             else:
                 self._take(at_s, source, body, message)
-        self.found.pricing_s = sum(robot.cpu_s for robot in self.robots.values())
         self.found.asks = sum(robot.asks for robot in self.robots.values())
         self.found.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return self.found
@@ -132,9 +139,9 @@ class Core:
 
     def _hear(self, name: RobotId, send: Send) -> None:
         robot = self.robots[name]
-        before_s = robot.cpu_s
+        before = robot.asks
         said = robot.hear(send.id or MessageId("none"), send.body, ns(self._free_s))
-        self._say(name, said, self._free_s + robot.cpu_s - before_s)
+        self._say(name, said, self._free_s + self._ask_cost_s * (robot.asks - before))
 
     def _sense(self, name: RobotId, at_s: float) -> None:
         self._say(name, self.robots[name].sense(ns(at_s)), at_s)
@@ -143,6 +150,3 @@ class Core:
     def _say(self, name: RobotId, said: list[Say], at_s: float) -> None:
         for say in said:
             self._later(at_s, name, say.body, say.id)
-
-
-__all__ = ["Award", "Core", "CoreRun", "CustomerId"]

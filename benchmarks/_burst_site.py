@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import yaml
 
@@ -14,7 +16,7 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.map_files import load_map
 from fleet_market.body import Battery, Link, Pose, RobotType, Telemetry
 from fleet_market.contracts import MarketTerms
-from fleet_market.errors import PlaceError
+from fleet_market.errors import PlaceError, UnreachableError
 from fleet_market.ids import CustomerId, MessageId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.protocol.messages import (
@@ -32,9 +34,11 @@ from fleet_market.protocol.messages import (
     WirePose,
 )
 from fleet_market.robot.agent import Agent, AgentConfig
+from fleet_market.robot.bidding import Appraisal, Bidder
 from fleet_market.robot.effects import Say
 from fleet_market.robot.fleet import Fleet
 from fleet_market.robot.floor import Floor, lay_out
+from fleet_market.robot.memory import Memory
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 ZONE, CREDIT_UC = ZoneId("main"), 10**6
@@ -47,8 +51,14 @@ SPREAD_S = 1.0
 PAYLOAD_KG, DEADLINE_S, MAX_PRICE_UC = 2.0, 3600.0, 30 * CREDIT_UC
 CUSTOMERS_PER_ORDERS = 50
 """Orders per customer: one customer alone may not send so many messages in a second."""
+PLACE_DIGITS = 6
+"""Places are rounded to the micrometre, so that there and back is the same place."""
 PRICED = 400
 """Asks of which the mean pricing time is taken."""
+
+
+Known: TypeAlias = dict[tuple[Pose, tuple[float, float] | None, float, float, float], Appraisal | UnreachableError]
+"""By start, pickup, dropoff and payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,9 @@ class Site:
         customers = -(-size.orders // CUSTOMERS_PER_ORDERS)
         self.customers = {CustomerId(f"customer-{i}"): 10**6 * CREDIT_UC for i in range(customers)}
         self.terms = MarketTerms()
+        self._local: dict[tuple[OrderId, tuple[float, float]], Lot] = {}
+        self.known: defaultdict[str, Known] = defaultdict(dict)
+        """What the robots of each type have priced so far."""
         self._rng = random.Random(seed)
         self.orders = [self._order(n) for n in range(size.orders)]
 
@@ -99,6 +112,16 @@ class Site:
             max_price_uc=MAX_PRICE_UC,
         )
         return SPREAD_S * number / self.size.orders, CustomerId(f"customer-{number // CUSTOMERS_PER_ORDERS}"), order
+
+    def local(self, lot: Lot, corner: tuple[float, float]) -> Lot:
+        """Return a lot as the robots of the hall at `corner` have it on their map."""
+        key = (lot.order, corner)
+        if key not in self._local:
+            back = (-corner[0], -corner[1])
+            self._local[key] = lot.model_copy(
+                update={"pickup": _moved(lot.pickup, back), "dropoff": _moved(lot.dropoff, back)}
+            )
+        return self._local[key]
 
     def corner(self, hall: int) -> tuple[float, float]:
         """Return where a hall begins, metres."""
@@ -143,31 +166,62 @@ def robot_id(number: int) -> RobotId:
     return RobotId(f"robot-{number}")
 
 
+class _SharedBidder(Bidder):
+    """Prices as every robot does, but what one robot of the type has worked out in one hall holds in all of them.
+
+    A thousand robots that each price for themselves have a thousand computers; here they have one.
+    """
+
+    def __init__(self, config: AgentConfig, known: Known) -> None:
+        memory = Memory(config.type)
+        super().__init__(config.type, config.roadmap, config.chargers, config.tariff, memory, config.surfaces)
+        self._known = known
+
+    def appraise(self, start: Pose, pickup: Place | None, dropoff: Place, payload_kg: float) -> Appraisal:
+        """Return the price of a task, as soon as it was worked out once at once."""
+        task = (start, None if pickup is None else (pickup.x, pickup.y), dropoff.x, dropoff.y, payload_kg)
+        if (known := self._known.get(task)) is None:
+            try:
+                known = super().appraise(start, pickup, dropoff, payload_kg)
+            except UnreachableError as error:
+                known = error
+            self._known[task] = known
+        if isinstance(known, UnreachableError):
+            raise known
+        return known
+
+
 class SiteRobot:
     """A robot that stands where it parks: its agent is the product's own, what it would drive is left out.
 
     It asks, accepts, and gives signs of life, as `fleet_market.robot.agent` does; routes and positions are not the
     auctioneer's business and are left out.
+
+    Parameters
+    ----------
+    site : Site
+    number : int
+    alone : bool
+        Whether it prices by itself, without the help of others of its type.
     """
 
-    def __init__(self, site: Site, number: int) -> None:
+    def __init__(self, site: Site, number: int, *, alone: bool = False) -> None:
         self.id = robot_id(number)
-        self.cpu_s = 0.0
-        """Spent on pricing."""
+        self._site = site
         self.asks = 0
+        """Lots that it has priced."""
         self._corner, self._home = site.corner(number // ROBOTS_PER_HALL), site.home(number)
-        self._agent = Agent(
-            AgentConfig(
-                robot=self.id,
-                type=site.robot_type(number),
-                home=self._home,
-                chargers=site.floor.chargers,
-                tariff=site.fleet.tariff,
-                roadmap=site.floor.roadmap,
-                session=1,
-                surfaces=Surfaces(site.fleet.surfaces),
-            )
+        config = AgentConfig(
+            robot=self.id,
+            type=site.robot_type(number),
+            home=self._home,
+            chargers=site.floor.chargers,
+            tariff=site.fleet.tariff,
+            roadmap=site.floor.roadmap,
+            session=1,
+            surfaces=Surfaces(site.fleet.surfaces),
         )
+        self._agent = Agent(config, bidder=None if alone else _SharedBidder(config, site.known[config.type.name]))
         self._seq = 0
 
     def sense(self, now_ns: int) -> list[Say]:
@@ -178,15 +232,11 @@ class SiteRobot:
 
     def hear(self, message: MessageId, body: AnyBody, now_ns: int) -> list[Say]:
         """Have the agent hear a message; return what it says."""
-        back = (-self._corner[0], -self._corner[1])
         if isinstance(body, Call):
-            begun = time.process_time()
-            body = body.model_copy(update={"lots": tuple(_lot(lot, back) for lot in body.lots)})
-            said = self._said(self._agent.hear(message, body, now_ns))
-            self.cpu_s += time.process_time() - begun
             self.asks += len(body.lots)
-            return said
-        if isinstance(body, Award):
+            body = body.model_copy(update={"lots": tuple(self._site.local(lot, self._corner) for lot in body.lots)})
+        elif isinstance(body, Award):
+            back = (-self._corner[0], -self._corner[1])
             places = {"pickup": _moved(body.pickup, back), "dropoff": _moved(body.dropoff, back)}
             body = body.model_copy(update=places)
         return self._said(self._agent.hear(message, body, now_ns))
@@ -204,16 +254,16 @@ class SiteRobot:
 
 def ask_cost_s(site: Site) -> float:
     """Return what one ask costs a robot, CPU seconds: the mean over robots that stand at home, distances known."""
-    robot = SiteRobot(site, 0)
+    robot = SiteRobot(site, 0, alone=True)
     robot.sense(0)
     lots = [_example(site, order) for _, _, order in site.orders[: MarketTerms().lots_per_robot]]
     rounds = max(2, PRICED // len(lots))
     for number in range(rounds):
         if number == 1:  # the first round learns the distances
-            robot.cpu_s, robot.asks = 0.0, 0
+            begun = time.process_time()
         call = Call(call=f"c{number}", page=0, pages=1, close_ns=10**12, lots=tuple(lots))
         robot.hear(MessageId(f"m{number}"), call, 1)
-    return robot.cpu_s / robot.asks
+    return (time.process_time() - begun) / (len(lots) * (rounds - 1))
 
 
 def _example(site: Site, order: PostOrder) -> Lot:
@@ -241,8 +291,5 @@ def _hall() -> tuple[Fleet, Floor]:
 
 
 def _moved(place: Place, by: tuple[float, float]) -> Place:
-    return place.model_copy(update={"x": place.x + by[0], "y": place.y + by[1]})
-
-
-def _lot(lot: Lot, by: tuple[float, float]) -> Lot:
-    return lot.model_copy(update={"pickup": _moved(lot.pickup, by), "dropoff": _moved(lot.dropoff, by)})
+    x, y = round(place.x + by[0], PLACE_DIGITS), round(place.y + by[1], PLACE_DIGITS)
+    return place.model_copy(update={"x": x, "y": y})
