@@ -90,7 +90,7 @@ class Site:
         customers = -(-size.orders // CUSTOMERS_PER_ORDERS)
         self.customers = {CustomerId(f"customer-{i}"): 10**6 * CREDIT_UC for i in range(customers)}
         self.terms = MarketTerms()
-        self._local: dict[tuple[OrderId, tuple[float, float]], Lot] = {}
+        self._local: dict[tuple[OrderId, int, tuple[float, float]], Lot] = {}
         self.known: defaultdict[str, Known] = defaultdict(dict)
         """What the robots of each type have priced so far."""
         self._rng = random.Random(seed)
@@ -115,7 +115,7 @@ class Site:
 
     def local(self, lot: Lot, corner: tuple[float, float]) -> Lot:
         """Return a lot as the robots of the hall at `corner` have it on their map."""
-        key = (lot.order, corner)
+        key = (lot.order, lot.deadline_ns, corner)
         if key not in self._local:
             back = (-corner[0], -corner[1])
             self._local[key] = lot.model_copy(

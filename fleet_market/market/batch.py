@@ -32,6 +32,10 @@ MAX_LOTS = 10_000
 """Lots of one batch; more wait for the next."""
 MAX_PERIODS = 10
 """A batch opens no further round after so many batch periods, lest slow robots hold everyone up."""
+SEND_S, ANSWER_S = 0.002, 0.01
+"""A large fleet must not be late because it is large. For each robot that is asked, the market waits so much longer for
+the first answer, since all calls have to be sent; and for the last one, as long as answers keep coming [both some times
+what benchmarks.burst measures]."""
 KEPT_SHARE = 2
 """A robot that has won nothing is asked again when less than one in so many of its lots can still be had."""
 FOR_GOOD = (DeclineReason.PAYLOAD, DeclineReason.UNREACHABLE)
@@ -47,7 +51,7 @@ class Batches:
     def tick(self, now_ns: int, out: Outcome) -> None:
         """End the round that is due, and open the next batch when it is time and there is anything to sell."""
         call = self._state.call
-        if call is not None and now_ns >= call.close_ns:
+        if call is not None and now_ns >= min(call.close_ns, call.quiet_ns):
             call.taking_part -= call.waiting
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)
@@ -57,7 +61,8 @@ class Batches:
     def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:
         """Keep a robot's sealed asks; the first message for a round counts, late or foreign ones do not.
 
-        The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others.
+        The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others. It
+        does not wait for robots that are silent when no other answer has come for a while.
         """
         state, call = self._state, self._state.call
         if call is None or (ask.call, ask.round) != (call.id, call.round) or robot not in call.waiting:
@@ -77,6 +82,7 @@ class Batches:
                 state.orders[order].unfit.add(robot)
         call.taking_part.add(robot)
         call.waiting.discard(robot)
+        call.quiet_ns = max(call.quiet_ns, now_ns + ns(state.terms.round_s))
         out.changed = True
         self._clear_if_answered(call, now_ns, out)
 
@@ -102,7 +108,7 @@ class Batches:
         if not lots or not online:
             return
         state.batches += 1
-        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, lots)
+        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, now_ns, lots)
         call.floor = self._next_floor(call, now_ns)
         state.call, out.changed = call, True
         state.next_batch_ns = now_ns + ns(state.terms.batch_s)
@@ -141,7 +147,9 @@ class Batches:
         state = self._state
         orders = self._on_sale(call, now_ns)
         quotes = [name for name in call.lots if name not in state.orders] if call.round == 1 else []
-        call.close_ns, call.waiting = now_ns + ns(within_s), set()
+        robots = list(robots)
+        call.close_ns, call.waiting = now_ns + ns(within_s + ANSWER_S * len(robots)), set()
+        call.quiet_ns = now_ns + ns(within_s + SEND_S * len(robots))
         out.changed = True
         if call.round == 1 and len(orders) <= state.terms.lots_per_robot:
             everything = (*(order.id for order in orders), *quotes)

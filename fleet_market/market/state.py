@@ -83,6 +83,8 @@ class OpenCall:
     opened_ns: int
     close_ns: int
     """When the present round ends at the latest."""
+    quiet_ns: int
+    """When it ends unless another answer comes first."""
     lots: dict[OrderId, Lot]
     """Everything on sale in this batch, quotes included."""
     floor: int = 0
