@@ -8,15 +8,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
 import yaml
 
+from benchmarks._appending import AppendingBidder, Jobs
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.map_files import load_map
 from fleet_market.body import Battery, Link, Pose, RobotType, Telemetry
 from fleet_market.contracts import MarketTerms
-from fleet_market.errors import PlaceError, UnreachableError
+from fleet_market.errors import PlaceError
 from fleet_market.ids import CustomerId, MessageId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.protocol.messages import (
@@ -34,11 +34,12 @@ from fleet_market.protocol.messages import (
     WirePose,
 )
 from fleet_market.robot.agent import Agent, AgentConfig
-from fleet_market.robot.bidding import Appraisal, Bidder
+from fleet_market.robot.bidding import Bidder
 from fleet_market.robot.effects import Say
 from fleet_market.robot.fleet import Fleet
 from fleet_market.robot.floor import Floor, lay_out
 from fleet_market.robot.memory import Memory
+from fleet_market.robot.queue import Errand, Queue
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 ZONE, CREDIT_UC = ZoneId("main"), 10**6
@@ -53,12 +54,8 @@ CUSTOMERS_PER_ORDERS = 50
 """Orders per customer: one customer alone may not send so many messages in a second."""
 PLACE_DIGITS = 6
 """Places are rounded to the micrometre, so that there and back is the same place."""
-PRICED = 400
-"""Asks of which the mean pricing time is taken."""
-
-
-Known: TypeAlias = dict[tuple[Pose, tuple[float, float] | None, float, float, float], Appraisal | UnreachableError]
-"""By start, pickup, dropoff and payload."""
+PRICED, DEADLINE_NS = 5, 10**13
+"""How often an answer is priced before the time that it takes counts, and for what deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,7 @@ class Site:
         self.customers = {CustomerId(f"customer-{i}"): 10**6 * CREDIT_UC for i in range(customers)}
         self.terms = MarketTerms()
         self._local: dict[tuple[OrderId, int, tuple[float, float]], Lot] = {}
-        self.known: defaultdict[str, Known] = defaultdict(dict)
-        """What the robots of each type have priced so far."""
+        self._jobs: defaultdict[str, Jobs] = defaultdict(dict)
         self._rng = random.Random(seed)
         self.orders = [self._order(n) for n in range(size.orders)]
 
@@ -143,6 +139,23 @@ class Site:
         """Return where in its hall a robot parks."""
         return self.floor.homes[self.fleet.robots[number % ROBOTS_PER_HALL].id]
 
+    def agent_config(self, number: int) -> AgentConfig:
+        """Return what the agent of a robot knows."""
+        return AgentConfig(
+            robot=robot_id(number),
+            type=self.robot_type(number),
+            home=self.home(number),
+            chargers=self.floor.chargers,
+            tariff=self.fleet.tariff,
+            roadmap=self.floor.roadmap,
+            session=1,
+            surfaces=Surfaces(self.fleet.surfaces),
+        )
+
+    def jobs_of(self, config: AgentConfig) -> Jobs:
+        """Return what the robots of a type have worked out so far."""
+        return self._jobs[config.type.name]
+
     def announce(self, number: int) -> Announce:
         """Return what a robot says of itself."""
         kind, home, (x, y) = self.robot_type(number), self.home(number), self.corner(number // ROBOTS_PER_HALL)
@@ -166,62 +179,23 @@ def robot_id(number: int) -> RobotId:
     return RobotId(f"robot-{number}")
 
 
-class _SharedBidder(Bidder):
-    """Prices as every robot does, but what one robot of the type has worked out in one hall holds in all of them.
-
-    A thousand robots that each price for themselves have a thousand computers; here they have one.
-    """
-
-    def __init__(self, config: AgentConfig, known: Known) -> None:
-        memory = Memory(config.type)
-        super().__init__(config.type, config.roadmap, config.chargers, config.tariff, memory, config.surfaces)
-        self._known = known
-
-    def appraise(self, start: Pose, pickup: Place | None, dropoff: Place, payload_kg: float) -> Appraisal:
-        """Return the price of a task, as soon as it was worked out once at once."""
-        task = (start, None if pickup is None else (pickup.x, pickup.y), dropoff.x, dropoff.y, payload_kg)
-        if (known := self._known.get(task)) is None:
-            try:
-                known = super().appraise(start, pickup, dropoff, payload_kg)
-            except UnreachableError as error:
-                known = error
-            self._known[task] = known
-        if isinstance(known, UnreachableError):
-            raise known
-        return known
-
-
 class SiteRobot:
     """A robot that stands where it parks: its agent is the product's own, what it would drive is left out.
 
     It asks, accepts, and gives signs of life, as `fleet_market.robot.agent` does; routes and positions are not the
-    auctioneer's business and are left out.
-
-    Parameters
-    ----------
-    site : Site
-    number : int
-    alone : bool
-        Whether it prices by itself, without the help of others of its type.
+    auctioneer's business and are left out. A thousand robots have a thousand computers, here they have one: so it prices by
+    `AppendingBidder`, and what one robot of its type has worked out in one hall holds in all of them. The time that it
+    would have taken, `ask_cost_s`, is waited for.
     """
 
-    def __init__(self, site: Site, number: int, *, alone: bool = False) -> None:
+    def __init__(self, site: Site, number: int) -> None:
         self.id = robot_id(number)
         self._site = site
         self.asks = 0
         """Lots that it has priced."""
         self._corner, self._home = site.corner(number // ROBOTS_PER_HALL), site.home(number)
-        config = AgentConfig(
-            robot=self.id,
-            type=site.robot_type(number),
-            home=self._home,
-            chargers=site.floor.chargers,
-            tariff=site.fleet.tariff,
-            roadmap=site.floor.roadmap,
-            session=1,
-            surfaces=Surfaces(site.fleet.surfaces),
-        )
-        self._agent = Agent(config, bidder=None if alone else _SharedBidder(config, site.known[config.type.name]))
+        config = site.agent_config(number)
+        self._agent = Agent(config, bidder=AppendingBidder(config, site.jobs_of(config)))
         self._seq = 0
 
     def sense(self, now_ns: int) -> list[Say]:
@@ -253,23 +227,26 @@ class SiteRobot:
 
 
 def ask_cost_s(site: Site) -> float:
-    """Return what one ask costs a robot, CPU seconds: the mean over robots that stand at home, distances known."""
-    robot = SiteRobot(site, 0, alone=True)
-    robot.sense(0)
-    lots = [_example(site, order) for _, _, order in site.orders[: MarketTerms().lots_per_robot]]
-    rounds = max(2, PRICED // len(lots))
-    for number in range(rounds):
-        if number == 1:  # the first round learns the distances
-            begun = time.process_time()
-        call = Call(call=f"c{number}", page=0, pages=1, close_ns=10**12, lots=tuple(lots))
-        robot.hear(MessageId(f"m{number}"), call, 1)
-    return (time.process_time() - begun) / (len(lots) * (rounds - 1))
+    """Return the CPU seconds that one ask costs a robot that prices by itself, half of its share of the burst in its queue."""
+    config = site.agent_config(0)
+    bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, Memory(config.type), config.surfaces)
+    errands = [_example(site, order) for _, _, order in site.orders]
+    half = site.size.orders // site.size.robots // 2
+    queue = Queue(config.home, 0, SOC)
+    for errand in errands[:half]:
+        queue = bidder.taken(errand, queue)
+    lots = errands[half : half + site.terms.lots_per_robot]
+    for _ in range(PRICED):
+        begun = time.process_time()  # the first times teach it the distances
+        bidder.asks(lots, queue)
+    return (time.process_time() - begun) / len(lots)
 
 
-def _example(site: Site, order: PostOrder) -> Lot:
+def _example(site: Site, order: PostOrder) -> Errand:
+    """Return an order as if its hall were the first."""
     here = [f"0:{text.partition(':')[2]}" for text in (order.pickup, order.dropoff)]
     pickup, dropoff = (site.resolve(text, source="example", field="place") for text in here)
-    return Lot(order=order.order, pickup=pickup, dropoff=dropoff, payload_kg=PAYLOAD_KG, deadline_ns=10**13)
+    return Errand(order.order, pickup, dropoff, PAYLOAD_KG, DEADLINE_NS)
 
 
 def _hall() -> tuple[Fleet, Floor]:

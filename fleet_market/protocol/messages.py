@@ -19,7 +19,8 @@ MAX_ASKS = 24
 out."""
 ASK_PARTS = ("energy", "battery", "drive", "brushes", "tread", "arm", "time", "risk", "opportunity")
 """What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin
-for what is uncertain; what the robot cannot earn while it charges afterwards."""
+for what is uncertain; what the robot cannot earn while it charges afterwards, and what the orders that it holds lose by
+being later."""
 MAX_GROUP = 100
 """Orders of one all-or-nothing group."""
 MAX_PRIORITY = 9
@@ -274,8 +275,10 @@ class StepEvidence(Body):
     kind: Literal["pickup", "dropoff"]
     pose: WirePose
     at_ns: TimeNs
+    payload_before_kg: Kilograms | None = None
+    """Payload on the robot's own scale before the step; null where it has none."""
     payload_kg: Kilograms | None = None
-    """Payload on the robot's own scale after the step; null where it has none."""
+    """The same after the step: what counts is the change, for other parcels may be aboard."""
 
 
 class Complete(Body):
@@ -285,7 +288,8 @@ class Complete(Body):
     contract: ContractId
     steps: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)]
     energy_j: Joules
-    """Measured battery energy from the start of the contract's execution to its end."""
+    """Measured battery energy of the ways to its stops; that of a way with several parcels aboard is shared out in equal
+    parts."""
 
 
 class Abort(Body):

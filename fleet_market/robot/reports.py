@@ -53,9 +53,8 @@ class Reporter:
         )
 
     def _shown(self) -> str:
-        if self._now.doing is Doing.WORKING and self._now.tasks:
-            return self._now.tasks[0].phase
-        return self._now.doing
+        task = self._now.at_hand
+        return task.phase if self._now.doing is Doing.WORKING and task is not None else self._now.doing
 
 
 def _period_ns(task: Task) -> int:
