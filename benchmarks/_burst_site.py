@@ -227,7 +227,7 @@ class SiteRobot:
 
 
 def ask_cost_s(site: Site) -> float:
-    """Return the CPU seconds that one ask costs a robot that prices by itself, half of its share of the burst in its queue."""
+    """Return the CPU seconds of one ask of a robot that prices by itself, half of its share of the burst in its queue."""
     config = site.agent_config(0)
     bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, Memory(config.type), config.surfaces)
     errands = [_example(site, order) for _, _, order in site.orders]
