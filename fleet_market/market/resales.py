@@ -25,7 +25,6 @@ from fleet_market.protocol.messages import (
     DeclineLine,
     Keep,
     Offer,
-    OrderState,
     Prepare,
     Prepared,
     Reauction,
@@ -67,7 +66,7 @@ class Resales:
         if resale is None:
             return True
         due = state.call is None and now_ns >= state.next_batch_ns and not state.paused
-        if not due or not (state.quotes or any(o.state is OrderState.OPEN for o in state.live.values())):
+        if not due or not (state.quotes or state.open_orders()):
             return False
         if resale.pending:
             return False
@@ -112,8 +111,7 @@ class Resales:
 
     def offer(self, robot: RobotId, body: Offer, out: Outcome) -> None:
         """Remember what a robot would rather have others do."""
-        own = {contract.id: contract.order for contract in self._state.of_robot(robot)}
-        orders = tuple(dict.fromkeys(own[name] for name in body.contracts if name in own))
+        orders = tuple(dict.fromkeys(contract.order for contract in self._own(robot, body.contracts)))
         if orders and (wish := Wish("offer", orders)) != self._state.wishes.get(robot):
             self._state.wishes[robot], out.changed = wish, True
 
@@ -137,6 +135,11 @@ class Resales:
         if resale is not None:
             for pending in resale.pending:
                 self._free_givers(pending, resale, out)
+
+    def _own(self, robot: RobotId, names: Iterable[ContractId]) -> list[Contract]:
+        """Return those of some contracts that are a robot's."""
+        found = [self._state.contracts.get(name) for name in names]
+        return [contract for contract in found if contract is not None and contract.robot == robot]
 
     # --- a re-auction and its rounds --------------------------------------------------------------------------------------
 
@@ -207,7 +210,7 @@ class Resales:
         risk_uc, accepted_uc = (damage_uc(order, done=r.settled, failed=r.failed) for r in (known, holder))
         return (
             order.payload_kg <= known.announce.max_payload_kg
-            and order.id not in known.unfit
+            and robot not in order.unfit
             and now_ns >= order.cool_until_ns.get(robot, 0)
             and risk_uc <= accepted_uc
         )
@@ -336,7 +339,7 @@ class Resales:
         self, robot: RobotId, call: CallId, contracts: Collection[ContractId], out: Outcome, *, after: str = ""
     ) -> None:
         """Tell a robot which contracts are still its own: what was sold meanwhile is not among them."""
-        own = tuple(contract.id for contract in self._state.of_robot(robot) if contract.id in contracts)
+        own = tuple(contract.id for contract in self._own(robot, contracts))
         message = MessageId(f"keep:{derive(call, robot, after)}")
         out.sends.append(Send(topics.to_robot(robot, "keep"), Keep(call=call, contracts=own), id=message))
 
