@@ -27,6 +27,7 @@ from fleet_market.market.market import tick
 from fleet_market.market.state import WORLD
 from fleet_market.protocol.messages import (
     MAX_LEVELS,
+    MAX_TRADES_TOLD,
     Abort,
     Ask,
     Award,
@@ -578,7 +579,7 @@ class ResaleMachine(RuleBasedStateMachine):
         state = self.town.market.state
         assert len(state.wishes) <= 4
         assert len(state.missed) <= 4
-        assert all(len(o.trades) <= 20 for o in state.orders.values())
+        assert all(len(o.trades) <= MAX_TRADES_TOLD for o in state.orders.values())
 
     def teardown(self):
         again, sends = Market(TwoPlaces()), []
