@@ -95,6 +95,20 @@ def test_loading_that_was_interrupted_after_the_parcel_was_on_is_begun_anew_and_
     assert (order.state, order.robot, order.attempts) == (OrderState.SETTLED, robot, 1)
 
 
+def test_a_robot_that_hears_nothing_of_its_battery_finishes_what_it_has_but_takes_nothing_new():
+    yard = Yard()
+    order = yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: yard.holder("o1") is not None)
+    robot = yard.holder("o1")
+    yard.until(lambda: yard.bodies[robot].moving)
+    yard.bodies[robot].silent = ("battery_state",)
+    yard.until(yard.all_over)
+    assert (order.state, order.robot) == (OrderState.SETTLED, robot)
+    yard.order("o2", "shelf-c1", "shipping-1")
+    yard.until(yard.all_over)
+    assert yard.market.state.orders["o2"].robot != robot
+
+
 def test_a_battery_too_empty_for_an_order_is_charged_first_and_no_longer_than_needed():
     yard = Yard(capacity_wh=6.0)
     for body in yard.bodies.values():
