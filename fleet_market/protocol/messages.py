@@ -451,11 +451,13 @@ class WhyRequest(Body):
 
 
 class StatusRequest(Body):
-    """The zone's orders and robots; with `order`, one order."""
+    """The zone's orders, its robots, or its books; with `order`, one order."""
 
     type: Literal["status_request"] = "status_request"
     what: Literal["robots", "orders", "ledger"]
     order: OrderId | None = None
+    after_id: OrderId | RobotId | None = None
+    """Where to go on: the last order or robot of the page before. Without, a list begins at its beginning."""
 
 
 class FieldError(Body):
@@ -602,12 +604,17 @@ class RobotView(Body):
 
 
 class StatusReply(Body):
-    """The answer to `StatusRequest`."""
+    """The answer to `StatusRequest`, as much of it as one message holds: orders by age, robots by name.
+
+    The sums are those of the books, and zero on all pages but the first.
+    """
 
     type: Literal["status_reply"] = "status_reply"
     now_ns: TimeNs
     robots: tuple[RobotView, ...] = ()
     orders: tuple[OrderView, ...] = ()
+    more: bool = False
+    """Whether another page follows: ask again with `after_id`."""
     sum_debits_uc: int = 0
     sum_credits_uc: int = 0
     escrow_left_uc: int = 0

@@ -44,20 +44,26 @@ class Agent:
     config : AgentConfig
     memory : Memory, optional
         What the robot has learned before; a new robot knows its data sheet.
+    bidder : Bidder, optional
+        Prices the lots; by default what it costs to do each after all that the robot has.
     """
 
-    def __init__(self, config: AgentConfig, memory: Memory | None = None) -> None:
+    def __init__(self, config: AgentConfig, memory: Memory | None = None, bidder: Bidder | None = None) -> None:
         self.config = config
         self.memory = memory or Memory(config.type)
         self.situation = Situation(config, self.memory)
         self.epoch: int | None = None
         self._voice = Voice(config.robot, config.session)
-        bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces)
+        bidder = bidder or self._bidder()
         self._worker = Worker(self.situation, self._voice, bidder)
         self._losses = self._worker.losses
         self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
         self._learner = Learner(self.situation, self._voice)
         self._reporter = Reporter(self.situation, self._voice)
+
+    def _bidder(self) -> Bidder:
+        config = self.config
+        return Bidder(config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces)
 
     @property
     def doing(self) -> Doing:

@@ -277,7 +277,7 @@ def test_late_foreign_and_second_asks_do_not_count():
     town.give("r1", Ask(call=call.call, asks=(line(7, 3),)))
     town.give("r1", Ask(call=call.call, asks=(line(0, 4 * CREDIT),)))
     town.give("r1", Ask(call=call.call, asks=(line(0, 5),)))
-    (award,) = (b for b in town.wait(2.0) if isinstance(b, Award))
+    (award,) = (b for b in town.wait(2.1) if isinstance(b, Award))
     assert award.ask_uc == 4 * CREDIT
 
 
