@@ -23,15 +23,28 @@ def together(yard):
 def test_parcels_for_one_dock_travel_together_and_each_is_proved_and_paid():
     yard = Yard(parcels=2)
     robot = together(yard)
-    drawn_j = yard.bodies[robot].used_j
     yard.until(yard.all_over)
     orders = list(yard.market.state.orders.values())
     assert [(o.state, o.robot) for o in orders] == [(OrderState.SETTLED, robot)] * 2
     proofs = [body for body in yard.said[robot] if isinstance(body, Complete)]
     assert {tuple(round(s.payload_kg - s.payload_before_kg, 3) for s in proof.steps) for proof in proofs} == {(2.0, -2.0)}
     assert max(step.payload_kg for proof in proofs for step in proof.steps) == 4.0
-    assert drawn_j < sum(o.measured_energy_j for o in orders) <= yard.bodies[robot].used_j
     yard.check_end()
+
+
+def test_the_energies_of_contracts_that_share_ways_add_up_to_what_the_robot_drew_on_them():
+    yard = Yard(parcels=2)
+    yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: any(agent.situation.at_hand for agent in yard.agents.values()))
+    robot = yard.holder("o1")
+    before_j = yard.bodies[robot].used_j
+    yard.order("o2", "shelf-c2", "shipping-1")
+    yard.until(lambda: len([body for body in yard.said[robot] if isinstance(body, Complete)]) == 2)
+    drawn_j = yard.bodies[robot].used_j - before_j
+    yard.until(yard.all_over)
+    orders = list(yard.market.state.orders.values())
+    assert all(0 < o.measured_energy_j < drawn_j for o in orders)
+    assert sum(o.measured_energy_j for o in orders) == pytest.approx(drawn_j, rel=0.01)
 
 
 def test_one_parcel_at_a_time_is_carried_by_those_who_can_carry_no_more():
