@@ -2,7 +2,8 @@
 
 A market daemon in a process of its own, on a real Mosquitto. Twenty honest robots answer every call, four times a second.
 Behind each ask goes a message that is answered when it is stored: that answer bounds the ask's latency from above. Then one
-robot sends 30,000 messages as fast as the broker takes them, in packets made beforehand, on a bare socket.
+robot, announced like the others, sends 30,000 messages as fast as the broker takes them, in packets made beforehand, on a
+bare socket.
 """
 
 from __future__ import annotations
@@ -113,6 +114,9 @@ async def _run() -> tuple[list[float], list[float], list[bool], float]:
         async with asyncio.timeout(START_TIMEOUT_S):
             while len(seen.latency_s) < ROBOTS:  # noqa: ASYNC110 - counts what others do
                 await asyncio.sleep(0.05)
+        async with MqttTransport(MqttConfig(HOST, port, f"{FLOODER}-hello")) as hello:
+            await hello.connected.wait()
+            await _announce(hello, FLOODER)
         calm_from = time.monotonic()
         await asyncio.sleep(CALM_S)
         begun, ended = await asyncio.to_thread(_flood_process, port)
@@ -236,7 +240,7 @@ def flood(port: int, count: int = FLOOD) -> None:
     """Send `count` messages of QoS 1 as fast as they are taken (OASIS MQTT 5.0, sections 3.1 and 3.3)."""
     client = FLOODER.encode()
     connect = b"\x00\x04MQTT\x05\x02\x00\x3c\x00" + len(client).to_bytes(2) + client
-    line = AskLine(lot=0, ask_uc=1, parts_uc=(1, *(0,) * 8), energy_j=1.0, finish_ns=1)
+    line = AskLine(lot=0, ask_uc=10**9, parts_uc=(10**9, *(0,) * 8), energy_j=1.0, finish_ns=1)
     topic = topics.from_robot(FLOODER, ZONE, "ask").encode()
     packets = []
     for n in range(count):

@@ -32,7 +32,7 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
             yield "read", topics.to_robot(name, "#")
             yield "read", f"{prefix}/zone/#"
         case Role.CUSTOMER:
-            yield "write", topics.from_customer(name, "#")
+            yield "write", f"{prefix}/in/{name}/#"
             yield "read", topics.to_customer(name, "#")
             yield "read", f"{prefix}/view/#"
         case Role.ORACLE:
@@ -42,7 +42,7 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
             zone = name.removeprefix("auc-")
             yield "read", topics.from_robot("+", zone, "#")
             yield "read", topics.state("+", "#")
-            yield "read", topics.from_customer("+", "#")
+            yield "read", topics.from_customer("+", "#", zone)
             yield "read", topics.CLOCK
             yield "write", topics.to_robot("+", "#")
             yield "write", topics.to_customer("+", "#")

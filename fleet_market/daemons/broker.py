@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fleet_market.adapters.clocks import SimulationClock, WallClock
 from fleet_market.adapters.guard import Guard, guard_for
-from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
+from fleet_market.adapters.ingress import Ingress
+from fleet_market.adapters.intake import Brake
+from fleet_market.adapters.mqtt import MqttConfig, Will
 from fleet_market.adapters.private_files import PRIVATE, write_file
 from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
@@ -82,9 +84,12 @@ class Broker:
                 self.zone.recover()
                 marks = self._marks()
                 self.guard.restore(marks)
-                transport = MqttTransport(self._mqtt(), self.zone.subscriptions(), guard=self.guard)
-                async with transport, asyncio.TaskGroup() as tasks:
-                    await transport.connected.wait()
+                robots = self.zone.engine.market.state.robots
+                ingress = Ingress(
+                    self._mqtt(), self.config.zone.zone, self.guard, robots, Brake(), clock=self.config.simulated
+                )
+                async with ingress as transport, asyncio.TaskGroup() as tasks:
+                    await transport.connected()
                     tasks.create_task(self._remember(marks), name="marks")
                     tasks.create_task(self.zone.run(transport), name="zone")
                     await self.zone.ready.wait()

@@ -161,12 +161,6 @@ class Zone:
         )
         return topics.zone(self.config.zone, "auctioneer"), encode(gone)
 
-    def subscriptions(self) -> list[tuple[str, int]]:
-        """Return the topics, each with its QoS, that the transport must deliver."""
-        wanted = [(topics.from_robot("+", self.config.zone, "#"), 1), (topics.from_customer("+", "#"), 1)]
-        wanted.append((topics.state("+", "#"), 1))
-        return [*wanted, (topics.CLOCK, 0)] if self._simulated else wanted
-
     def _opening(self) -> Command:
         config = self.config
         body = OpenMarket(
@@ -229,6 +223,9 @@ class Zone:
         owner = self.guard.owner_of(message.src)
         if isinstance(message.body, Announce) and owner not in (None, message.body.owner):
             raise ProtocolError("wrong_owner", f"{message.src} is registered for {owner}, not {message.body.owner}")
+        if isinstance(message.body, Announce | Presence) and message.body.zone != self.config.zone:
+            delivery.ack()
+            return
         try:
             source = (CustomerId if address.direction == "in" else RobotId)(message.src)
         except ValueError as error:

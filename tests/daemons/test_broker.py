@@ -54,7 +54,8 @@ class Peer:
 
     async def say(self, topic, body, message_id=None):
         name = MessageId(message_id or f"{self.name}-{next(self.numbers)}")
-        await self.transport.publish(topic, encode(Envelope(id=name, ts=0, src=Identifier(self.name), body=body)))
+        message = Envelope(id=name, ts=0, src=Identifier(self.name), body=body)
+        await self.transport.publish(topic, encode(message), retain="/state/" in topic)
 
     async def hear(self, kind):
         """The next message with a body of `kind`; what comes before it is passed over."""
@@ -132,6 +133,15 @@ def proof(award, at_ns):
     return Complete(contract=award.contract, steps=tuple(steps), energy_j=5.0)
 
 
+async def until(condition):
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(KeyError):
+                if condition():
+                    return
+            await asyncio.sleep(0.02)
+
+
 async def books(ann):
     await ann.say(topics.from_customer("ann", "status"), StatusRequest(what="orders"))
     return (await ann.hear(StatusReply)).body
@@ -185,16 +195,17 @@ async def test_an_award_is_repeated_until_it_is_confirmed(mqtt_broker, tmp_path,
 @pytest.mark.parametrize(
     ("topic", "payload", "reason"),
     [
-        ("mkt/1/in/ann/order", b"{", "malformed"),
-        ("mkt/1/in/ann/order", b"x" * 5000, "oversized"),
-        ("mkt/1/in/bob/order", None, "wrong_sender"),
-        ("mkt/1/in/ann/why", None, "misplaced"),
-        ("mkt/1/from/ann/main/accept", None, "misplaced"),
-        ("mkt/1/in/ann/else/order", None, "topic"),
+        ("mkt/1/in/ann/main/order", b"{", "malformed"),
+        ("mkt/1/in/ann/main/order", b"x" * 5000, "oversized"),
+        ("mkt/1/in/bob/main/order", None, "wrong_sender"),
+        ("mkt/1/in/ann/main/why", None, "misplaced"),
+        ("mkt/1/from/r1/main/accept", None, "misplaced"),
+        ("mkt/1/in/ann/main/else/order", None, "topic"),
     ],
 )
 async def test_a_bad_message_is_counted_and_does_nothing_else(mqtt_broker, tmp_path, topic, payload, reason):
     async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
         if payload is None:
             await who.ann.say(topic, order())
         else:
@@ -243,10 +254,22 @@ async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_resta
         assert not daemon.engine.market.state.paused
 
 
-async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_not(mqtt_broker, tmp_path):
+async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_answered_meanwhile(mqtt_broker, tmp_path):
     async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
         await asyncio.gather(
             *(who.r1.say(topics.from_robot("r1", "main", "accept"), Accept(contract=f"c{n}")) for n in range(1000))
         )
         assert (await books(who.ann)).orders == ()
-        assert 300 <= daemon.rejected["flood"] <= 800
+        await until(lambda: daemon.rejected["flood"] > 600)
+
+
+async def test_a_robot_that_has_not_announced_itself_is_not_heard(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await who.ann.say(topics.from_robot("r2", "main", "accept"), Accept(contract="c"))
+        announce = ANNOUNCE.model_copy(update={"zone": "elsewhere"})
+        await who.ann.say(topics.state("r3", "announce"), announce)
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
+        assert (await books(who.ann)).orders == ()
+        assert list(daemon.engine.market.state.robots) == ["r1"]
+        assert sum(daemon.rejected.values()) == 1, "r3 was announced by somebody else"

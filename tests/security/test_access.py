@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 
 OWN = {
     ("robot", "r1"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce"],
-    ("customer", "ann"): ["in/ann/order", "in/ann/cancel"],
+    ("customer", "ann"): ["in/ann/main/order", "in/ann/main/cancel"],
     ("market", "auc-main"): ["to/r1/award", "to/r2/settle", "out/ann/order", "zone/main/auctioneer", "view/main/cleared"],
     ("oracle", "oracle"): ["view/main/band"],
 }
@@ -27,10 +27,10 @@ MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
     ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band"],
     ("market", "auc-main"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce",
-                             "in/ann/order", "in/ann/cancel"],
+                             "in/ann/main/order", "in/ann/main/cancel"],
     ("oracle", "oracle"): ["view/main/cleared", "view/main/band"],
 }  # fmt: skip
-FOREIGN = ["from/r2/main/ask", "state/r2/presence", "in/bob/order", "zone/other/call", "clock", "elsewhere"]
+FOREIGN = ["from/r2/main/ask", "state/r2/presence", "in/bob/main/order", "zone/other/call", "clock", "elsewhere"]
 
 
 @contextlib.asynccontextmanager
