@@ -35,7 +35,7 @@ from fleet_market.protocol.topics import parse
 log = logging.getLogger(__name__)
 
 CA_CERTIFICATE, CA_DID, REGISTER = "ca.pem", "ca.did", "registry.json"
-MESSAGE_KEY, TLS_KEY, TLS_CERTIFICATE, SESSIONS = "message.key", "tls.key", "tls.pem", "sessions"
+MESSAGE_KEY, TLS_KEY, TLS_CERTIFICATE, SESSION_CERTIFICATES = "message.key", "tls.key", "tls.pem", "sessions"
 REGISTER_CONTEXT = "registry"
 """Stands for the topic under the signature of the register: no message has this topic."""
 WATCH_S = 0.5
@@ -246,8 +246,9 @@ class KeyGuard(Guard):
 
     def session_tls(self, number: int) -> TlsFiles | None:
         """Return the certificate of a further session; all of a party have one private key."""
-        tls = self.tls
-        return None if tls is None else TlsFiles(tls.ca, tls.certificate.parent / SESSIONS / f"{number}.pem", tls.key)
+        if (tls := self.tls) is None:
+            return None
+        return TlsFiles(tls.ca, tls.certificate.parent / SESSION_CERTIFICATES / f"{number}.pem", tls.key)
 
     def owner_of(self, robot: str) -> OwnerId | None:
         """Return whom the register names as a robot's owner."""

@@ -153,6 +153,11 @@ def market_name(zone: str) -> PartyName:
     return PartyName(f"auc-{zone}")
 
 
+def zone_of(market: str) -> str:
+    """Return the zone of the market that connects under a name."""
+    return market.removeprefix("auc-")
+
+
 def session_name(zone: str, number: int) -> str:
     """Return the name under which a further session of a market connects; no `PartyName` has a dot in it."""
     return f"{market_name(zone)}.{number}"

@@ -193,6 +193,10 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         stack.push_async_callback(_ended, running)
         await stack.enter_async_context(stage.ann)
         await _until(lambda: (known := daemon.engine.market.state.robots.get(ROBOT)) and known.online)
+        known = topics.state(RIVAL, "announce")
+        body = Announce(zone=ZONE, owner="bolt", robot_type="t", max_payload_kg=9.0, max_speed_mps=1.0, battery_wh=9.0)
+        await stage.mallory.publish(known, stage.rival.seal(known, stage.says(RIVAL, body)), retain=True)
+        await _until(lambda: RIVAL in daemon.engine.market.state.robots)
         order = PostOrder(
             order=OrderId("o1"), pickup="shelf-a1", dropoff="shipping-1", payload_kg=1.0, deadline_s=900.0,
             max_price_uc=50 * CREDIT,
@@ -320,12 +324,14 @@ TO_MARKET = {
     "a second sender hidden behind the first": (
         by_rival(OWN["ask"], raw(b'"src":"carrier-2"', b'"src":"carrier-2","src":"carrier-1"')), "wrong_sender"),
     "a look-alike of the robot's id": (
-        lambda s: [(t := ASK.replace("carrier", "c\u0430rrier"), s.rival.seal(t, b"{}"))], "wrong_sender"),
+        lambda s: [(t := ASK.replace("carrier", "c\u0430rrier"), s.rival.seal(t, b"{}"))], None),
+    "an announcement by a look-alike": (
+        lambda s: [(t := topics.state("c\u0430rrier-1", "announce"), s.rival.seal(t, b"{}"))], "wrong_sender"),
     "the robot's id in full-width letters": (
-        lambda s: [(t := ASK.replace("carrier", "\uff43arrier"), s.rival.seal(t, b"{}"))], "wrong_sender"),
+        lambda s: [(t := ASK.replace("carrier", "\uff43arrier"), s.rival.seal(t, b"{}"))], None),
     "a topic with a level too many": (
         lambda s: [(f"{OWN['ask']}/x", s.says(RIVAL, Accept(contract=s.contract)))], "topic"),
-    "a topic without a name": (lambda s: [("mkt/1/from//main/ask", b"{}")], "unsigned"),
+    "a topic without a name": (lambda s: [("mkt/1/from//main/ask", b"{}")], None),
     "the order to open the market": (
         by_rival(OWN["ask"], raw(b'"type":"ask"', b'"type":"open_market"')), "malformed"),
     "the order to pause the market": (by_rival(OWN["ask"], lambda s: s.says(RIVAL, Accept(contract="c")).replace(
@@ -400,10 +406,12 @@ async def test_the_market_is_not_moved_by(stage, name):
     attack, reason = TO_MARKET[name]
     guard = stage.daemon.guard
     rested(guard)
-    _, counts, _ = await strike(stage, attack, guard)
+    before, counts, shots = await strike(stage, attack, guard)
     rested(guard)
     status = await stage.ann.ask("status", StatusRequest(what="orders"), StatusReply)
     assert [o.state for o in status.orders if o.order == "o1"] == ["executing"]
+    if reason is not None:
+        await _until(lambda: sum(guard.rejected.values()) >= before + shots)
     assert stage.look() == stage.before
     grown = {r for r in guard.rejected if guard.rejected[r] > counts.get(r, 0)}
     assert grown == ({reason} if reason else set())
