@@ -230,7 +230,7 @@ class MqttTransport:
         """Take one message off the wire. Runs in the event loop; aiomqtt's own queue costs three times as much."""
         ack, intake = self._acknowledger(client, message), self._intake
         if not intake.wanted(message.topic):
-            ack()
+            intake.refuse(ack)
             return
         try:
             payload = bytes(message.payload)
