@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
 from itertools import islice
 from types import TracebackType
@@ -22,7 +22,7 @@ from fleet_market.adapters.guard import Guard, Listener
 from fleet_market.adapters.intake import Brake, FairQueue, Intake, Lane, everything
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.ids import RobotId, ZoneId
-from fleet_market.ports import Delivery
+from fleet_market.ports import Delivery, Publisher
 from fleet_market.protocol import topics
 from fleet_market.protocol.gate import Limits
 from fleet_market.protocol.registry import CUSTOMERS, FIRST_ROBOT, NEWCOMERS, ROBOT_SESSIONS, session_name
@@ -55,6 +55,8 @@ class Ingress:
         Whether a simulator's clock is to be heard.
     brake : Brake
         Shared by all zones of the process.
+    greet : coroutine function
+        Awaited whenever the session that publishes has been connected.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Ingress:
         brake: Brake,
         *,
         clock: bool = False,
+        greet: Callable[[Publisher], Awaitable[None]] | None = None,
     ) -> None:
         self._config, self._zone, self._guard, self._robots, self._brake = config, zone, guard, robots, brake
         self._queue = FairQueue()
@@ -73,7 +76,8 @@ class Ingress:
         self._sessions: dict[int, MqttTransport] = {}
         self._newcomers = guard.gate.another(NEWCOMER_LIMITS)
         heard = [(topics.CLOCK, 0)] if clock else []
-        self._main = MqttTransport(config, heard, guard=guard, intake=Intake(self._queue.lane(MAX_LANE)))
+        greeting = [] if greet is None else [lambda: greet(self)]
+        self._main = MqttTransport(config, heard, greeting, guard, Intake(self._queue.lane(MAX_LANE)))
 
     async def __aenter__(self) -> Self:
         self._tasks = asyncio.TaskGroup()

@@ -9,12 +9,14 @@ import pytest
 
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.contracts import MarketTerms
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig
 from fleet_market.errors import PlaceError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
+from fleet_market.protocol.gate import Limits
 from fleet_market.protocol.messages import (
     Accept,
     Announce,
@@ -36,7 +38,7 @@ from fleet_market.protocol.messages import (
 )
 
 pytestmark = pytest.mark.real
-ANN, CREDIT = CustomerId("ann"), 10**6
+ANN, CREDIT, USUAL = CustomerId("ann"), 10**6, Limits()
 
 
 class TwoPlaces:
@@ -77,15 +79,9 @@ async def peer(broker, name, *filters):
 
 
 @contextlib.asynccontextmanager
-async def market(mqtt, folder, **terms):
-    daemon = Broker(
-        BrokerConfig(
-            host=mqtt.host,
-            port=mqtt.port,
-            database=folder / "market.db",
-            zone=ZoneConfig(TwoPlaces(), terms=MarketTerms(**({"batch_s": 0.3} | terms)), customers={ANN: 100 * CREDIT}),
-        )
-    )
+async def market(mqtt, folder, limits=USUAL, **terms):
+    zone = ZoneConfig(TwoPlaces(), terms=MarketTerms(**({"batch_s": 0.3} | terms)), customers={ANN: 100 * CREDIT})
+    daemon = Broker(ServerConfig(mqtt.host, mqtt.port, folder / "market.db", limits=limits), [zone])
     running = asyncio.create_task(daemon.run())
     ready = asyncio.create_task(daemon.ready.wait())
     await asyncio.wait({running, ready}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +89,7 @@ async def market(mqtt, folder, **terms):
         ready.cancel()
         running.result()
     try:
-        yield daemon
+        yield daemon.servers["main"]
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -224,7 +220,7 @@ async def test_a_bad_order_is_answered_with_field_and_mend(mqtt_broker, tmp_path
 
 async def test_a_second_daemon_on_the_same_database_is_refused(mqtt_broker, tmp_path):
     async with market(mqtt_broker, tmp_path):
-        with pytest.raises(StoreError, match="another market daemon"):
+        with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="another market daemon"), flatten_subgroups=True):
             async with market(mqtt_broker, tmp_path):
                 pass
 
@@ -255,7 +251,8 @@ async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_resta
 
 
 async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_answered_meanwhile(mqtt_broker, tmp_path):
-    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+    limits = Limits(rate_per_s=1.0, burst=20.0)
+    async with market(mqtt_broker, tmp_path, limits) as daemon, ann_and_r1(mqtt_broker) as who:
         await until(lambda: daemon.engine.market.state.robots["r1"].online)
         await asyncio.gather(
             *(who.r1.say(topics.from_robot("r1", "main", "accept"), Accept(contract=f"c{n}")) for n in range(1000))

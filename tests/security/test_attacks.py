@@ -15,15 +15,16 @@ import pytest_asyncio
 
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.guard import guard_for
+from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.key_folder import BrokerAddress, KeyFolder
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.requests import Requester
 from fleet_market.body import Battery, DriverSpec, Link, Telemetry
 from fleet_market.contracts import MarketTerms
-from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, PartyName, RobotId, ZoneId
 from fleet_market.pricing import Tariff
 from fleet_market.protocol import topics
@@ -167,15 +168,14 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         keys.issue(Role(role), PartyName(name), owner=None if owner is None else OwnerId(owner))
     fleet = load_fleet(LAUNCH / "fleets/warehouse.yaml")
     floor = lay_out(fleet, load_map(LAUNCH / "maps/warehouse.yaml"), source="fleet")
-    config = BrokerConfig(
-        mqtt.host, mqtt.port, folder / "market.db", ZoneConfig(
-            floor.places, traffic=floor.traffic(), terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
-            customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
-        ), keys=keys.folder,
+    config = ServerConfig(mqtt.host, mqtt.port, folder / "market.db", keys=keys.folder)
+    zone = ZoneConfig(
+        floor.places, traffic=floor.traffic(), terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
+        customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
     )  # fmt: skip
     kind = next(r for r in fleet.robots if r.id == ROBOT)
     agent = AgentConfig(ROBOT, kind.type, floor.homes[ROBOT], floor.chargers, Tariff(300_000), floor.roadmap, new_session())
-    daemon, driver = Broker(config), Patient(floor.homes[ROBOT])
+    daemon, driver = ZoneServer(config, zone, Brake()), Patient(floor.homes[ROBOT])
     robot = RobotDaemon(RobotConfig(agent, OwnerId("acme"), mqtt.host, mqtt.port, keys=keys.folder), driver, daemon.clock)
     daemon.guard.tls = robot._guard.tls = None
     stage = Stage(daemon, robot, driver, keys.folder)
