@@ -28,7 +28,7 @@ from fleet_market.testing.takeover import Books, Town, read_books
 
 ROOT = Path(__file__).parents[1]
 HOST, DAEMONS, ZONES, QUICK_ZONES = "127.0.0.1", 3, 12, 6
-GOAL_S, PATIENCE_S = 15.0, 120.0
+GOAL_S, PATIENCE_S = 15.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)

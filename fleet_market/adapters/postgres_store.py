@@ -30,13 +30,12 @@ from fleet_market.adapters.store_base import (
     pending_migrations,
 )
 from fleet_market.errors import InputError, LeaseLostError, LedgerMismatchError, StoreError
-from fleet_market.ids import ZoneId
+from fleet_market.ids import MAIN_ZONE, ZoneId
 from fleet_market.ledger import Balance, Event
 from fleet_market.ports import Lease
 
 SCHEMA = "fleet_market"
 OLDEST_SERVER = 130000
-MAIN = ZoneId("main")
 LEASES = f"{SCHEMA}__leases"
 """Schema of the leases; no zone has an underscore in its name."""
 MAX_ZONE = 63 - len(f"{SCHEMA}_")
@@ -74,7 +73,7 @@ class PostgresReader(Reads):
         self._db, self.name = connection, name
 
     @classmethod
-    def open(cls, address: str, zone: ZoneId = MAIN) -> Self:
+    def open(cls, address: str, zone: ZoneId = MAIN_ZONE) -> Self:
         """Open what the database holds of a zone, read-only.
 
         Raises
@@ -133,7 +132,7 @@ class PostgresStore(PostgresReader):
         """One session has one transaction: a question waits until the writer's commit is over."""
 
     @classmethod
-    def open(cls, address: str, zone: ZoneId = MAIN, lease: Lease | None = None) -> Self:
+    def open(cls, address: str, zone: ZoneId = MAIN_ZONE, lease: Lease | None = None) -> Self:
         """Open what the database holds of a zone and bring its schema up to date.
 
         Parameters
@@ -252,7 +251,7 @@ def schema_of(zone: ZoneId) -> str:
     """
     if len(zone) > MAX_ZONE:
         raise InputError("fleet file", "zone", zone, f"use at most {MAX_ZONE} characters with PostgreSQL")
-    return SCHEMA if zone == MAIN else f"{SCHEMA}_{zone}"
+    return SCHEMA if zone == MAIN_ZONE else f"{SCHEMA}_{zone}"
 
 
 def migrate(db: Db, name: str, scripts: Sequence[Traversable] | None = None) -> None:

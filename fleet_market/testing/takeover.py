@@ -154,7 +154,13 @@ class Town:
                 while not condition():  # noqa: ASYNC110 - looks at what others do
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise FleetMarketError(f"not within {within_s:g} s: {what}") from None
+            raise FleetMarketError(f"not within {within_s:g} s: {what}; {self._last_words()}") from None
+
+    def _last_words(self) -> str:
+        """Return what is known of a town in trouble: who runs what, and the last that each daemon has logged."""
+        held = {daemon.name: sorted(self.zones_of(daemon)) for daemon in self.daemons}
+        logs = [path.read_text().splitlines()[-3:] for path in sorted(self._folder.glob("daemon-*.log"))]
+        return f"zones {held}, logs {logs}"
 
     async def settle(self, within_s: float) -> None:
         """Post no more orders, and wait until all that were posted are over."""
