@@ -1,6 +1,6 @@
 """Daemons that look at each other and even out their zones."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_market.daemons.sharing import may_claim, to_give_away
@@ -47,6 +47,7 @@ class Daemons:
         return False
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5), st.randoms(use_true_random=False), st.data())
 def test_all_zones_are_run_evenly_also_after_deaths_and_arrivals(count, chance, data):
     daemons = Daemons([ZONES] * count)
@@ -67,6 +68,7 @@ def test_all_zones_are_run_evenly_also_after_deaths_and_arrivals(count, chance, 
             daemons.held[changed] = []
 
 
+@settings(deadline=None)
 @given(st.lists(st.sets(st.sampled_from(ZONES)), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_daemons_of_different_zones_leave_none_without_a_market(would_run, chance):
     daemons = Daemons(would_run)
