@@ -133,7 +133,7 @@ def _mqtt(folder: Path) -> Iterator[int]:
     """Run a Mosquitto; yield its port."""
     mosquitto, port = mosquitto_adapter.install(ROOT / ".cache/mosquitto", say=print), mosquitto_adapter.free_port()
     config = mosquitto_adapter.write_config(folder / "mosquitto", port)
-    process = subprocess.Popen([mosquitto.path, "-c", config], env=mosquitto.environment(), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([mosquitto.path, "-c", config], env=mosquitto.environment(), stdout=subprocess.DEVNULL)
     try:
         yield port
     finally:
