@@ -22,6 +22,7 @@ from fleet_market.protocol.messages import (
     Announce,
     Ask,
     AskLine,
+    Auctioneer,
     Award,
     Call,
     Complete,
@@ -270,3 +271,14 @@ async def test_a_robot_that_has_not_announced_itself_is_not_heard(mqtt_broker, t
         assert (await books(who.ann)).orders == ()
         assert list(daemon.engine.market.state.robots) == ["r1"]
         assert sum(daemon.rejected.values()) == 1, "r3 was announced by somebody else"
+
+
+async def test_a_market_that_comes_back_to_the_mqtt_broker_says_that_it_is_open(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path):
+        mqtt_broker.kill()
+        mqtt_broker.start()
+        async with peer(mqtt_broker, "late", topics.zone("main", "auctioneer")) as late:
+            while (await late.hear(Auctioneer)).body.status != "open":
+                pass
+    async with peer(mqtt_broker, "later", topics.zone("main", "auctioneer")) as later:
+        assert (await later.hear(Auctioneer)).body.status == "closed"

@@ -1,14 +1,22 @@
 """Daemons that share zones over PostgreSQL, really killed and really frozen; `benchmarks.takeover` has twelve zones."""
 
+import asyncio
 import signal
 
 import pytest
 
-from fleet_market.ids import ZoneId
+from fleet_market.adapters.stores import open_store
+from fleet_market.daemons.broker import Broker
+from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig
+from fleet_market.errors import LedgerMismatchError, PlaceError, StoreError
+from fleet_market.ids import MAIN_ZONE, ZoneId
+from fleet_market.testing.books import Books
 from fleet_market.testing.takeover import Town, read_books
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 ZONES = tuple(ZoneId(name) for name in ("main", "north", "south"))
+NORTH = ZONES[1]
 PATIENCE_S = 60.0
 
 
@@ -81,3 +89,51 @@ async def test_a_daemon_that_comes_later_gets_its_share_and_one_that_ends_gives_
         assert await later.process.wait() == 0
         await town.settle(PATIENCE_S)
     check_books(town)
+
+
+class Nowhere:
+    """A floor without places."""
+
+    def resolve(self, text, *, source, field):
+        raise PlaceError(source, field, text, "there is none")
+
+
+def daemon(mqtt, address, *zones):
+    config = ServerConfig(mqtt.host, mqtt.port, address)
+    return Broker(config, [ZoneConfig(Nowhere(), zone) for zone in zones])
+
+
+async def test_a_zone_whose_books_are_damaged_leaves_the_others_alone(mqtt_broker, postgres_address, town, caplog):
+    import psycopg
+
+    with open_store(postgres_address, NORTH) as store:
+        store.commit([Books().gift()])
+    with psycopg.connect(postgres_address, options="-c search_path=fleet_market_north") as db:
+        db.execute("SET session_replication_role = replica")
+        db.execute("UPDATE journal SET amount_uc = amount_uc + 1")
+    both = daemon(mqtt_broker, postgres_address, MAIN_ZONE, NORTH)
+    running = asyncio.create_task(both.run())
+    async with asyncio.timeout(30):
+        await both.servers[MAIN_ZONE].ready.wait()
+        await both.ready.wait()
+    assert not both.servers[NORTH].ready.is_set()
+    assert "zone north: " in caplog.text
+    running.cancel()
+    await asyncio.wait([running])
+    with pytest.RaisesGroup(LedgerMismatchError, flatten_subgroups=True):
+        await daemon(mqtt_broker, postgres_address, NORTH).run()
+
+
+async def test_a_daemon_whose_database_is_gone_ends(mqtt_broker, postgres_cluster, postgres_address, town):
+    only = daemon(mqtt_broker, postgres_address, MAIN_ZONE)
+    running = asyncio.create_task(only.run())
+    async with asyncio.timeout(30):
+        await only.ready.wait()
+    postgres_cluster.kill()
+    try:
+        with pytest.raises(ExceptionGroup) as ended:
+            async with asyncio.timeout(30):
+                await running
+        assert ended.value.split(StoreError)[1] is None, "nothing but that the database is gone"
+    finally:
+        postgres_cluster.start()
