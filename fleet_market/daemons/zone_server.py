@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleet_market.adapters.clocks import SimulationClock, WallClock
@@ -52,7 +53,7 @@ def silent(_server: ZoneServer) -> None:
 
 
 class ZoneServer:
-    """Serves one zone; may be run again when it has ended.
+    """Serves one zone; may be run again when it has ended, and then begins with no right of way granted.
 
     Parameters
     ----------
@@ -116,7 +117,8 @@ class ZoneServer:
         try:
             with await asyncio.to_thread(open_store, config.database, zone_id, lease) as store:
                 async with StoreWriter(store) as writer:
-                    self._zone = zone = Zone(self.zone_config, store, writer, self.clock, self.guard, signer)
+                    fresh = replace(self.zone_config, traffic=copy.deepcopy(self.zone_config.traffic))
+                    self._zone = zone = Zone(fresh, store, writer, self.clock, self.guard, signer)
                     await asyncio.to_thread(zone.recover)
                     marks = self._marks()
                     self.guard.restore(marks)
