@@ -171,6 +171,11 @@ class MqttTransport:
         """Return how many deliveries wait to be taken."""
         return self._incoming.qsize()
 
+    @staticmethod
+    def _jitter() -> float:
+        """Return the share of a pause that is really waited for, so that not all clients come back at once."""
+        return random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
     def _where(self) -> str:
         return f"MQTT broker {self.config.host}:{self.config.port}"
 
@@ -190,7 +195,7 @@ class MqttTransport:
                 for waiter in self._confirmations.values():
                     if not waiter.done():
                         waiter.set_result(None)
-            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(backoff_s * self._jitter())
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     async def _serve(self, client: aiomqtt.Client) -> None:
