@@ -186,7 +186,7 @@ class MqttTransport:
                 async with self._new_client() as client:
                     backoff_s = FIRST_BACKOFF_S
                     await self._serve(client)
-            except aiomqtt.MqttError as error:
+            except (aiomqtt.MqttError, BrokerError) as error:  # the latter if what is said on connecting goes unconfirmed
                 self.trouble = str(error)
                 log.info("%s: %s; next try within %.1f s", self._where(), error, backoff_s)
             finally:

@@ -178,8 +178,11 @@ class RobotDaemon:
 
     async def _sense(self) -> None:
         while True:
-            self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
+            self._look()
             await asyncio.sleep(self.config.sense_s)
+
+    def _look(self) -> None:
+        self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
 
     async def _send(self, transport: MqttTransport) -> None:
         while True:
@@ -213,6 +216,7 @@ class RobotDaemon:
         result: Result = await self._driver.run(job, deadline_s=deadline_s, on_step=step_done)
         if result.reason:
             log.info("%s: %s %s", job.id, result.end, result.reason)
+        self._look()  # evidence is of the moment when the job ends
         self._carry_out(self.agent.job_ended(result, self._clock.now_ns()))
 
     async def _stop(self) -> None:

@@ -115,7 +115,8 @@ class Simulation:
                     raise error
             if self.loop.time() > self.scenario.chaos_s and not self.watch.unfinished():
                 break
-        self.watch.last_look()
+        if not self.watch.faults:
+            self.watch.last_look()
         return self._report()
 
     def _report(self) -> Report:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fleet_market.body import Act
 from fleet_market.daemons.zone import Zone
 from fleet_market.ids import RobotId
-from fleet_market.ledger import Metrics, StoreRecord, TransferKind
+from fleet_market.ledger import Metrics, OutboxRow, StoreRecord, TransferKind
 from fleet_market.market import order_faults
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode
@@ -54,6 +54,10 @@ class Watch:
         """Sources and ids of the messages that are known to be durable."""
         self._outbox: set[str] = set()
         """Messages that have ever been in a durable outbox."""
+        self._waiting: dict[str, str] = {}
+        """Receiver by message, of those that nobody has confirmed."""
+        self._newest_ns = 0
+        """Of the durable inputs."""
         self._awarded: dict[str, tuple[str, str]] = {}
         """Robot and order by contract, of the awards that are durable."""
         self._paid: dict[str, int] = {}
@@ -75,9 +79,13 @@ class Watch:
         """Look at what has just become durable."""
         for record in records:
             self._keep(record.event.hash, record.event.source, record.event.message_id)
+            if record.event.now_ns < self._newest_ns:
+                self.fault(f"the market's time ran backwards, input {record.event.seq}")
+            self._newest_ns = record.event.now_ns
+            for message in record.done:
+                self._waiting.pop(message, None)
             for row in record.outbox:
-                self._outbox.add(row.id)
-                self._keep_award(row.topic, row.payload)
+                self._keep_row(row)
             for entry in record.entries:
                 if entry.transfer.kind is TransferKind.CAPTURE:
                     self._pay(entry.transfer.reference, entry.transfer.amount_uc)
@@ -92,9 +100,12 @@ class Watch:
             self._keep(event.hash, event.source, event.message_id)
         for order in sorted(self._told - zone.engine.market.state.orders.keys()):
             self.fault(f"order {order} was accepted, and is not there after a start")
-        for waiting in zone.engine._store.outbox():  # noqa: SLF001 - as above
-            self._outbox.add(waiting.id)
-            self._keep_award(waiting.topic, waiting.payload)
+        if events:
+            self._newest_ns = events[-1].now_ns
+        rows = zone.engine._store.outbox()  # noqa: SLF001 - as above
+        self._waiting = {message: name for message, name in self._waiting.items() if message in {row.id for row in rows}}
+        for row in rows:
+            self._keep_row(row)
         for entry in zone.engine.market.ledger.journal:
             if entry.transfer.kind is TransferKind.CAPTURE:
                 self._paid.setdefault(entry.transfer.reference, entry.transfer.amount_uc)
@@ -107,11 +118,12 @@ class Watch:
                 self.fault(f"{message} of {source} was taken twice")
             self._taken.add((source, message))
 
-    def _keep_award(self, topic: str, payload: bytes) -> None:
-        if topic.endswith("/award"):
-            award = _read(payload).body
-            if isinstance(award, Award):
-                self._awarded[award.contract] = (topics.parse(topic).name, award.order)
+    def _keep_row(self, row: OutboxRow) -> None:
+        name = topics.parse(row.topic).name
+        self._outbox.add(row.id)
+        self._waiting[row.id] = name
+        if row.topic.endswith("/award") and isinstance(award := _read(row.payload).body, Award):
+            self._awarded[award.contract] = (name, award.order)
 
     def _pay(self, order: str, amount_uc: int) -> None:
         if order in self._paid:
@@ -199,11 +211,7 @@ class Watch:
         engine = zone.engine
         left += [f"order {o.id} is {o.state}" for o in engine.market.state.orders.values() if not o.state.final]
         there = {robot.name for robot in sim.robots if robot.on}
-        left += [
-            f"message {message} has no receipt"
-            for message, (topic, _) in engine._outbox.items()  # noqa: SLF001 - white box
-            if topics.parse(topic).name in there
-        ]
+        left += [f"{name} has not confirmed message {message}" for message, name in self._waiting.items() if name in there]
         if engine.waiting():
             left.append("effects wait to be sent")
         return left
