@@ -54,6 +54,8 @@ class Order:
     settled_ns: int | None = None
     note: str = ""
     cool_until_ns: dict[RobotId, int] = field(default_factory=dict)
+    unfit: set[RobotId] = field(default_factory=set)
+    """Robots that cannot do it at all, as they have said themselves: it is not offered to them again."""
     records: list[LotRecord] = field(default_factory=list)
     opened_ns: int = 0
     """When it came on sale."""
