@@ -125,7 +125,7 @@ class Simulation:
         return Report(
             seed=self.scenario.seed,
             faults=tuple(self.watch.faults),
-            digest=self.trace.digest(),
+            digest=self.trace.end(),
             simulated_s=self.loop.time(),
             orders=dict(sorted(Counter(states).items())),
             starts=self.market.starts,

@@ -21,17 +21,19 @@ class Trace:
     def __init__(self, time: Callable[[], float], out: TextIO | None = None) -> None:
         self._time, self._out = time, out
         self._hash = hashlib.blake2b(digest_size=16)
-        self.notes = 0
+        self._ended = False
 
     def note(self, what: str, payload: bytes = b"") -> None:
         """Take note of `what`, and of `payload` byte by byte."""
+        if self._ended:
+            return
         line = f"{self._time():.6f} {what}"
-        self.notes += 1
         self._hash.update(line.encode())
         self._hash.update(payload)
         if self._out is not None:
             self._out.write(f"{line} {payload[:400].decode(errors='replace')}\n")
 
-    def digest(self) -> str:
-        """Return the hash of all so far, hexadecimal: equal for two runs in which the same happened."""
+    def end(self) -> str:
+        """Take no more notes; return the hash of all, hexadecimal: equal for two runs in which the same happened."""
+        self._ended = True
         return self._hash.hexdigest()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context
 from itertools import count
 from typing import Any, NoReturn, TypeVar
@@ -56,6 +56,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse, as above."""
         raise RuntimeError("no thread takes part in a simulation")
+
+    def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
+        """Close a generator that nobody holds any more; the base class takes a thread into account."""
+        self._asyncgens.discard(agen)  # type: ignore[attr-defined]
+        if not self.is_closed():
+            self.call_soon(self.create_task, agen.aclose())
 
     def _run_once(self) -> None:
         ready, timers = self._ready, self._timers
