@@ -25,7 +25,10 @@ def test_a_seed_repeats_to_the_byte_in_another_process_and_after_other_seeds():
     for seed in (4, 19):
         traces = [
             subprocess.run(
-                [sys.executable, "-c", program % seed], env=os.environ | {"PYTHONHASHSEED": salt}, capture_output=True, check=True
+                [sys.executable, "-c", program % seed],
+                env=os.environ | {"PYTHONHASHSEED": salt},
+                capture_output=True,
+                check=True,
             ).stdout
             for salt in ("1", "2")
         ]

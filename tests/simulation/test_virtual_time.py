@@ -42,7 +42,9 @@ def test_a_program_that_hangs_is_told_from_one_that_waits():
         run(main)
 
 
-@pytest.mark.parametrize("call", [lambda loop: loop.call_soon_threadsafe(print), lambda loop: loop.run_in_executor(None, print)])
+@pytest.mark.parametrize(
+    "call", [lambda loop: loop.call_soon_threadsafe(print), lambda loop: loop.run_in_executor(None, print)]
+)
 def test_threads_are_refused(call):
     async def main(loop):
         call(loop)

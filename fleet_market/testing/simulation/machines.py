@@ -35,9 +35,11 @@ from fleet_market.protocol.messages import (
     StepEvidence,
     WirePose,
 )
-from fleet_market.robot.agent import AgentConfig
+from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, Say
+from fleet_market.robot.memory import Memory
 from fleet_market.testing.simulation import site
+from fleet_market.testing.simulation.bidders import ThumbBidder
 from fleet_market.testing.simulation.bodies import Driver
 from fleet_market.testing.simulation.network import Client, SimulatedTransport
 from fleet_market.testing.simulation.scenario import ENDOWMENT_UC, TERMS, OrderPlan
@@ -250,6 +252,9 @@ class RobotMachine(Machine):
         config = RobotConfig(agent, self.owner, HOST, PORT, ZONE, sense_s=sim.scenario.sense_s)
         driver = Driver(sim.world, self.robot, sim.watch.handling)
         daemon = WatchedDaemon(config, driver, WallClock(self.clock.time_ns))
+        if not sim.scenario.real_prices:
+            memory = Memory(agent.type)
+            daemon.agent = Agent(agent, memory, ThumbBidder(agent.type, agent.roadmap, agent.tariff, memory))
         daemon.machine = self
         daemon.guard = VirtualGuard(Gate(FROM_MARKET), sim.loop)
         self.daemon = daemon

@@ -19,6 +19,8 @@ SQLITE_EVERY = 20
 """One seed in so many has the real database on a disk that loses its power; the others a model of it."""
 TRAFFIC_EVERY = 10
 """One seed in so many has the real traffic control; the others one that grants every way."""
+REAL_PRICES = 0.25
+"""Share of the seeds in which robots price as the product does; in the others by rule of thumb."""
 FAULTS = (
     "market crash", "commit crash", "broker restart", "broker amnesia", "disconnect", "stall", "loss", "duplicates",
     "overtaking", "unconfirmed", "clock jump", "robot crash", "robot death", "robot trouble", "liar", "cancel", "retry",
@@ -64,6 +66,7 @@ class Scenario:
     sync_s: float
     sqlite: bool
     real_traffic: bool
+    real_prices: bool
     weather: Weather = field(compare=False)
     skew_s: tuple[float, ...] = ()
     """By how much the clock of each robot is off."""
@@ -96,6 +99,7 @@ class Scenario:
             sync_s=rng.choice((0.001, 0.005, 0.02)),
             sqlite=seed % SQLITE_EVERY == SQLITE_EVERY - 1,
             real_traffic=seed % TRAFFIC_EVERY == 4,
+            real_prices=rng.random() < REAL_PRICES,
             weather=weather,
             skew_s=tuple(rng.uniform(-0.4, 0.4) for _ in range(robots)),
         )

@@ -212,8 +212,8 @@ class Watch:
         left += [f"order {o.id} is {o.state}" for o in engine.market.state.orders.values() if not o.state.final]
         there = {robot.name for robot in sim.robots if robot.on}
         left += [f"{name} has not confirmed message {message}" for message, name in self._waiting.items() if name in there]
-        if engine.waiting():
-            left.append("effects wait to be sent")
+        if engine.waiting() or (sim.market.writer is not None and sim.market.writer.undurable):
+            left.append("inputs wait to be stored")
         return left
 
     def last_look(self) -> None:
