@@ -188,8 +188,7 @@ class MqttTransport:
         """Return how many deliveries wait to be taken."""
         return self._incoming.qsize()
 
-    @staticmethod
-    def _jitter() -> float:
+    def _jitter(self) -> float:
         """Return the share of a pause that is really waited for, so that not all clients come back at once."""
         return random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 

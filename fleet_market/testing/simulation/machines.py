@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleet_market.adapters.clocks import WallClock
@@ -17,7 +17,7 @@ from fleet_market.adapters.guard import FROM_MARKET, Guard
 from fleet_market.adapters.mqtt import MqttConfig, Will
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon
 from fleet_market.daemons.zone import Zone, ZoneConfig
-from fleet_market.errors import BrokerError, FleetMarketError, ProtocolError
+from fleet_market.errors import BrokerError, ProtocolError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.ledger import StoreRecord
 from fleet_market.pricing import Tariff

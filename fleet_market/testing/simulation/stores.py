@@ -53,7 +53,7 @@ class MemoryDisk(Reads):
         """Do nothing: what was committed is there."""
 
     def commit(self, records: Sequence[object]) -> None:
-        """Store the records; one that the database would refuse raises `LedgerMismatchError`, and only those before it stay."""
+        """Store the records; one that a database would refuse raises `LedgerMismatchError`, and those before it stay."""
         for record in records:
             if isinstance(record, StoreRecord):
                 self._check(record)
@@ -155,7 +155,7 @@ class SqliteDisk:
         return not self._disk.has_power and error is not None
 
     def start_again(self) -> None:
-        """Take the power away, if it has not failed yet, and give it back; what was not synced is there or not, by chance."""
+        """Take the power away, and give it back; what was not synced is there or not, by chance."""
         self._disk.cut()
         self._disk.start_again()
 

@@ -49,11 +49,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, next(self._number), timer))
         return timer
 
-    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:
+    def call_soon_threadsafe(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         """Refuse: whatever a thread does is not repeated by the same seed."""
         raise RuntimeError("no thread takes part in a simulation")
 
-    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:
+    def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         """Refuse, as above."""
         raise RuntimeError("no thread takes part in a simulation")
 

@@ -229,8 +229,8 @@ class Watch:
             self.fault(fault)
         if metrics.escrow_left_uc and not self.unfinished():
             self.fault(f"all orders have ended, and {metrics.escrow_left_uc} uc are left in escrow")
-        for order in sorted(self._told - state.orders.keys()):
-            self.fault(f"order {order} was accepted, and is lost")
+        for lost in sorted(self._told - state.orders.keys()):
+            self.fault(f"order {lost} was accepted, and is lost")
         for order in state.orders.values():
             if (told := self._ended.get(order.id)) not in (None, order.state):
                 self.fault(f"order {order.id} is {order.state}, and was told to be {told}")
