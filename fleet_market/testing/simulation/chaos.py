@@ -87,7 +87,7 @@ def _strike(sim: Simulation, kind: str) -> None:
         case "disconnect" | "stall":
             _break_a_line(sim, kind)
         case "clock jump":
-            machine = chance.choice(sim.machines)
+            machine = chance.choice([sim.market, chance.choice(sim.machines)])
             machine.clock.off_s += chance.uniform(-JUMP_S, JUMP_S)
             sim.trace.note(f"the clock of {machine.name} is off by {machine.clock.off_s:.3f}")
         case "robot crash":
