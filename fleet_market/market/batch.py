@@ -64,8 +64,8 @@ class Batches:
         """Keep a robot's sealed asks; the first message for a round counts, late or foreign ones do not.
 
         The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others. It
-        does not wait for robots that are silent when no other answer has come for a while.
-        What comes too late is first in the next re-auction.
+        does not wait for robots that are silent when no other answer has come for a while. What a robot asks for too
+        late comes first in the next re-auction.
         """
         state, call = self._state, self._state.call
         if call is None or (ask.call, ask.round) != (call.id, call.round) or robot not in call.waiting:
