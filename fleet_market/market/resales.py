@@ -151,12 +151,13 @@ class Resales:
         chooser = Chooser(state, contracts)
         tries = state.tries if chooser.situation == state.situation else 0
         first: tuple[RobotId, ...] = ()
-        if (wished := chooser.wished()) is not None:
+        wished, found = chooser.wished(), chooser.number(tries)
+        if wished is not None and not (state.wish_met and found is not None):
             robot, bundle = wished
             del state.wishes[robot]
-            first = (robot,)
-        elif (found := chooser.number(tries)) is not None:
-            tries, bundle = found[0] + 1, found[1]
+            first, state.wish_met = (robot,), True
+        elif found is not None:
+            tries, bundle, state.wish_met = found[0] + 1, found[1], False
         else:
             return
         state.situation, state.tries, state.resales = chooser.situation, tries, state.resales + 1

@@ -273,7 +273,9 @@ class State:
     tries: int = 0
     """Re-auctions in this situation so far: none of them has found anything better."""
     wishes: dict[RobotId, Wish] = field(default_factory=dict)
-    """At most one of each robot."""
+    """At most one of each robot, the oldest first."""
+    wish_met: bool = False
+    """Whether the latest re-auction was for a wish: then one of the market's own choice is next."""
     missed: dict[RobotId, Missed] = field(default_factory=dict)
     """The latest round that each robot has missed."""
     debts: list[Debt] = field(default_factory=list)
