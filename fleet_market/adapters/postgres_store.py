@@ -7,7 +7,6 @@ statements over arrays, sent in one pipeline.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources.abc import Traversable
@@ -17,7 +16,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from fleet_market.adapters.store_base import (
+    EVENT,
     MOVE,
+    OLD_SNAPSHOTS,
     TABLES,
     Group,
     Reads,
@@ -42,6 +43,7 @@ _COLUMNS = {
     "head": ("bigint", "bigint", "text", "text", "bytea"),
     "outbox (id, topic, payload, digest)": ("text", "text", "bytea", "text"),
     "account (id)": ("text",),
+    "snapshot": ("bigint", "bytea"),
 }
 _MOVE = MOVE.format(first="%s", last="%s")
 
@@ -110,10 +112,10 @@ class PostgresReader(Reads):
 class PostgresStore(PostgresReader):
     """The market's only writer; use as a context manager. Implements `fleet_market.ports.LedgerStore`."""
 
-    def __init__(self, connection: Db, name: str) -> None:
+    def __init__(self, connection: Db, name: str, beside: Db) -> None:
         super().__init__(connection, name)
-        self._busy = threading.Lock()
-        """One session has one transaction: a question waits until the writer's commit is over."""
+        self._beside = beside
+        """Reads while the other one writes: one session has one transaction, and a question would wait for its commit."""
 
     @classmethod
     def open(cls, address: str) -> Self:
@@ -136,10 +138,16 @@ class PostgresStore(PostgresReader):
                 _take_lock(db, name)
                 _insist_on_durability(db, name)
                 migrate(db, name)
+            beside, _ = _connect(address)
         except BaseException:
             db.close()
             raise
-        return cls(db, name)
+        return cls(db, name, beside)
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._beside.close()
+        super().close()
 
     def commit(self, records: Sequence[object]) -> None:
         """Store all `records` (`StoreRecord`) in one transaction; on disk when this returns.
@@ -153,15 +161,16 @@ class PostgresStore(PostgresReader):
         """
         group = Group.of(records)
         try:
-            with self._busy, _told(self.name), self._db.transaction(), self._db.pipeline():
+            with _told(self.name), self._db.transaction(), self._db.pipeline():
                 self._write(group)
         except psycopg.IntegrityError as error:
             raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
 
     def find_event(self, source: str, message_id: str) -> Event | None:
-        """Return the input that `source` sent under `message_id`, None if there is none."""
-        with self._busy:
-            return super().find_event(source, message_id)
+        """Return the input that `source` sent under `message_id`, None if there is none; does not wait for a commit."""
+        with _told(self.name):
+            found = self._beside.execute(_sql(EVENT.replace("?", "%s")), (source, message_id)).fetchone()
+        return None if found is None else Event.of(found)
 
     def load(self, source: Reads) -> None:
         """Fill this empty database with all that `source` holds, in one transaction.
@@ -188,6 +197,9 @@ class PostgresStore(PostgresReader):
             self._db.execute("DELETE FROM outbox WHERE id = ANY(%s)", (group.done,))
         self._insert("outbox (id, topic, payload, digest)", list(group.outbox.values()))
         self._insert("head", group.heads)
+        if group.snapshots:
+            self._insert("snapshot", group.snapshots)
+            self._db.execute(_sql(OLD_SNAPSHOTS))
         if group.journal:
             moved = self._db.execute(_sql(_MOVE), (group.journal[0][0], group.journal[-1][0])).fetchall()
             group.check({row[0]: Balance(*row[1:]) for row in moved})

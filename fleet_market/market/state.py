@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import PlainSerializer
 
 from fleet_market.auction import LotAward
 from fleet_market.contracts import Contract, MarketTerms, Order, handicap_uc, lateness_uc, shortfalls
@@ -38,6 +40,13 @@ from fleet_market.protocol.messages import (
 )
 
 WORLD = account(AccountKind.WORLD, "mint")
+_Id = TypeVar("_Id", bound=str)
+_Sorted: Any = PlainSerializer(sorted, return_type=list[str])
+SetOf = Annotated[set[_Id], _Sorted]
+"""A set that looks the same in every snapshot of it."""
+
+
+_HOLD = "hold:"
 
 
 class MoneyError(FleetMarketError):
@@ -57,7 +66,7 @@ class RobotRecord:
     """Awards that it did not keep."""
     at: WirePose | None = None
     """Where its schedule leaves it, from its announcement and its asks: those are logged."""
-    unfit: set[OrderId] = field(default_factory=set)
+    unfit: SetOf[OrderId] = field(default_factory=set)
     """Orders that it cannot do at all, as it has said itself: not offered to it again."""
     position: Position | None = None
     """For those who look on only: positions are not logged, so nothing may be decided on them."""
@@ -90,18 +99,18 @@ class OpenCall:
     round: int = 1
     offered: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
     """What each robot was offered last; its answers count positions in it."""
-    waiting: set[RobotId] = field(default_factory=set)
+    waiting: SetOf[RobotId] = field(default_factory=set)
     """Robots whose answer to the present round is still to come."""
     answers: dict[RobotId, Answers] = field(default_factory=dict)
     """Answers that hold: of a robot that has won since, they do not."""
     quotes: dict[RobotId, Answers] = field(default_factory=dict)
-    taking_part: set[RobotId] = field(default_factory=set)
+    taking_part: SetOf[RobotId] = field(default_factory=set)
     """Robots that have answered, and not missed a round since."""
     wins: dict[OrderId, Win] = field(default_factory=dict)
     won: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
     """What each robot has won so far, oldest first."""
     welfare_uc: int = 0
-    left_out: set[OrderId] = field(default_factory=set)
+    left_out: SetOf[OrderId] = field(default_factory=set)
     """Orders of groups that could not be sold whole."""
     lost: dict[OrderId, LotRecord] = field(default_factory=dict)
     """What was asked for them."""
@@ -152,6 +161,10 @@ class State:
     debts_made: int = 0
     paused: bool = False
     """Whether no new call is opened for the time being."""
+    unconfirmed: dict[MessageId, Send] = field(default_factory=dict)
+    """Messages that must arrive and are not confirmed."""
+    forgotten: int = 0
+    """How many orders were forgotten."""
 
     # --- money ---
 
@@ -171,11 +184,14 @@ class State:
 
     def hold_budget(self, order: Order, now_ns: int, out: Outcome) -> bool:
         """Move the order's maximum price on hold towards its escrow; False if the customer has not enough."""
-        self.open_account(_escrow(order), out)
-        wish = Transfer(
-            order.hold, TransferKind.HOLD, _customer(order), _escrow(order), order.max_price_uc, reference=order.id
-        )
-        return self.transfer([wish], now_ns, out)
+        escrow = escrow_of(order)
+        opened = self.open_account(escrow, out)
+        wish = Transfer(order.hold, TransferKind.HOLD, _customer(order), escrow, order.max_price_uc, reference=order.id)
+        held = self.transfer([wish], now_ns, out)
+        if opened and not held:
+            self.ledger.drop_account(escrow)
+            out.accounts.remove(escrow)
+        return held
 
     def pay(self, order: Order, contract: Contract, now_ns: int, out: Outcome) -> int:
         """Capture the price from the hold and pass it to the robot's owner, the rest returns to the customer.
@@ -196,11 +212,11 @@ class State:
             self.release_budget(order, now_ns, out)
             return 0
         capture = Transfer(
-            TransferId(f"capture:{derive(contract.id)}"), TransferKind.CAPTURE, _customer(order), _escrow(order), amount,
+            TransferId(f"capture:{derive(contract.id)}"), TransferKind.CAPTURE, _customer(order), escrow_of(order), amount,
             order.hold, ref,
         )  # fmt: skip
         post = Transfer(
-            TransferId(f"pay:{derive(contract.id)}"), TransferKind.POST, _escrow(order), owner, amount, None, ref
+            TransferId(f"pay:{derive(contract.id)}"), TransferKind.POST, escrow_of(order), owner, amount, None, ref
         )
         if not self.transfer([capture, post], now_ns, out):
             raise MoneyError(f"contract {contract.id} could not be paid")
@@ -222,7 +238,8 @@ class State:
                 wish = Transfer(name, TransferKind.POST, owner, customer, amount, None, debt.order)
                 if not self.transfer([wish], now_ns, out):
                     raise MoneyError(f"{debt.owner} could not pay what it owes for order {debt.order}")
-                self.orders[debt.order].refund_uc += amount
+                if (order := self.orders.get(debt.order)) is not None:
+                    order.refund_uc += amount
             if amount < debt.amount_uc:
                 left.append(replace(debt, amount_uc=debt.amount_uc - amount))
         self.debts = left
@@ -230,13 +247,35 @@ class State:
     def release_budget(self, order: Order, now_ns: int, out: Outcome) -> None:
         """Give the whole hold back to the customer."""
         wish = Transfer(
-            TransferId(f"void:{derive(order.hold)}"), TransferKind.VOID, _customer(order), _escrow(order), 0, order.hold,
+            TransferId(f"void:{derive(order.hold)}"), TransferKind.VOID, _customer(order), escrow_of(order), 0, order.hold,
             order.id,
         )  # fmt: skip
         if not self.transfer([wish], now_ns, out):
             raise MoneyError(f"the hold of order {order.id} could not be released")
 
     # --- orders and contracts ---
+
+    def hold_id(self, customer: CustomerId, order: OrderId) -> TransferId:
+        """Return the id of the hold for a new order, another one if an order of that name was forgotten."""
+        return TransferId(_HOLD + derive(customer, order, *([self.forgotten] if self.forgotten else [])))
+
+    def compact(self) -> None:
+        """Forget the oldest of the orders that are over, and what the ledger knows of them.
+
+        What is left grows with the business that is under way, not with its history. An order that another one still waits
+        for is kept.
+        """
+        awaited = {order.after for order in self.live.values()}
+        over = [name for name, order in self.orders.items() if order.state.final and name not in awaited]
+        for name in over[: max(0, len(over) - self.terms.keep_orders)]:
+            del self.orders[name]
+            self.forgotten += 1
+        for order in self.orders.values():
+            if order.state.final:
+                order.records.pack()
+        for robot in self.robots.values():
+            robot.unfit &= self.live.keys()
+        self.ledger.compact()
 
     def announce(self, order: Order, out: Outcome) -> None:
         """Tell everyone the new state of an order."""
@@ -287,5 +326,6 @@ def _customer(order: Order) -> AccountId:
     return account(AccountKind.CUSTOMER, order.customer)
 
 
-def _escrow(order: Order) -> AccountId:
-    return account(AccountKind.ESCROW, derive(order.customer, order.id))
+def escrow_of(order: Order) -> AccountId:
+    """Return the account that an order's price waits in."""
+    return account(AccountKind.ESCROW, order.hold.removeprefix(_HOLD))
