@@ -16,7 +16,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -53,7 +53,7 @@ class Tally:
     recovery_s: list[float] = field(default_factory=list)
     """Of each start that came so far: from the process's begin to the audited market."""
     events: list[int] = field(default_factory=list)
-    """Inputs that each of these starts replayed."""
+    """Inputs in the log at each of these starts."""
 
     lost: list[str] = field(default_factory=list)
     """Acknowledged inputs that are not in the store."""
@@ -65,6 +65,11 @@ class Tally:
     """Credits in circulation more than were issued, or less."""
     faults: list[str] = field(default_factory=list)
     """What the audits, and the recoveries, found."""
+
+    def add(self, other: Tally) -> None:
+        """Add what was seen elsewhere."""
+        for name in (f.name for f in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def clean(self) -> bool:
