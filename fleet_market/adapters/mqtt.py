@@ -71,7 +71,7 @@ class MqttConfig:
 
 
 class _Client(aiomqtt.Client):
-    """Bears what aiomqtt 2.5 does not: to be cancelled while it connects, and connections that break as it connects or writes."""
+    """Bears what aiomqtt 2.5 does not: to be cancelled while it connects, and to be cut off just then or in a write."""
 
     def _on_disconnect(self, *arguments: Any) -> None:
         if not self._connected.done():
@@ -230,7 +230,8 @@ class MqttTransport:
             serving.result()
             if not self._closing:
                 await asyncio.wait([broken])
-        raise aiomqtt.MqttError(f"disconnected: {broken.done() and broken.exception() or 'by the broker'}")
+        why = broken.exception() if broken.done() and not broken.cancelled() else None
+        raise aiomqtt.MqttError(f"disconnected: {why or 'by the broker'}")
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         for topic, qos in self._subscriptions:

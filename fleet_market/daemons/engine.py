@@ -44,10 +44,12 @@ log = logging.getLogger(__name__)
 
 MAX_UNPUBLISHED = 10_000
 """Inputs whose effects wait to be sent; beyond that no further input is taken."""
-SNAPSHOT_INPUTS = 3_000
+SNAPSHOT_INPUTS = 2_000
 """So many inputs after a snapshot the next is taken: what a start replays at most."""
 MAX_REPLIES = 100_000
 """Answers kept in memory, to be given again; the store knows the older ones."""
+MAX_SENDING = 64
+"""Messages that wait for the broker's confirmation at once."""
 RESEND_S = 5.0
 """A message that must arrive is sent again after this long without a receipt (wall time)."""
 
@@ -93,6 +95,8 @@ class Engine:
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
         self._outbox: dict[str, tuple[str, bytes]] = {}
         self._forgot = False
+        self._room = asyncio.Semaphore(MAX_SENDING)
+        self._sending: set[asyncio.Task[None]] = set()
         self._seq = self._snapshot_seq = self._sent = self.now_ns = self.epoch = 0
 
     @property
@@ -260,21 +264,39 @@ class Engine:
         StoreError, LedgerMismatchError
             If a commit fails: memory is then ahead of the disk, and only a restart helps.
         """
-        while True:
-            effect = await self._effects.get()
-            if effect.stored is not None:
-                await effect.stored
-            effect.ack()
-            for topic, payload, retain in effect.messages:
-                try:
-                    await transport.publish(topic, payload, retain=retain)
-                except BrokerError as error:
-                    log.info("not sent, %s", error)
-            self._effects.task_done()
+        try:
+            while True:
+                effect = await self._effects.get()
+                if effect.stored is not None:
+                    await effect.stored
+                effect.ack()
+                for message in effect.messages:
+                    await self._send(transport, *message)
+                self._effects.task_done()
+        finally:
+            for task in self._sending:
+                task.cancel()
+
+    async def _send(self, transport: Publisher, topic: str, payload: bytes, retain: bool = False) -> None:  # noqa: FBT001, FBT002 - a field
+        """Let a message leave: in its turn, but without waiting for the confirmation of those before it."""
+        await self._room.acquire()
+        task = asyncio.create_task(self._publish(transport, topic, payload, retain=retain))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _publish(self, transport: Publisher, topic: str, payload: bytes, *, retain: bool) -> None:
+        try:
+            await transport.publish(topic, payload, retain=retain)
+        except BrokerError as error:
+            log.info("not sent, %s", error)
+        finally:
+            self._room.release()
 
     async def settled(self) -> None:
         """Wait until all that was taken so far is stored and sent."""
         await self._effects.join()
+        while self._sending:
+            await asyncio.wait(self._sending)
 
     async def resend(self, transport: Publisher) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""
@@ -283,11 +305,7 @@ class Engine:
             await asyncio.sleep(RESEND_S)
             for message, (topic, payload) in waiting.items():
                 if message in self._outbox:
-                    try:
-                        await transport.publish(topic, payload)
-                    except BrokerError as error:
-                        log.info("not sent again, %s", error)
-                        break
+                    await self._send(transport, topic, payload)
 
 
 def _open(balances: Mapping[AccountId, Balance]) -> dict[AccountId, Balance]:

@@ -26,7 +26,9 @@ class HastyDriver:
     """
 
     def __init__(self, robot: RobotId, home: Pose) -> None:
-        self.spec = DriverSpec(robot, 50.0, 50.0, frozenset({"load", "unload", "charge"}), frozenset({"pose", "payload_kg"}))
+        self.spec = DriverSpec(
+            robot, 50.0, 50.0, frozenset({"load", "unload", "charge"}), frozenset({"pose", "payload_kg"})
+        )
         self._pose, self._payload_kg, self._used_j = home, 0.0, 0.0
         self._seq = self._passed = self._released = 0
         self._job = ""

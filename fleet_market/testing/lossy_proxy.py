@@ -1,8 +1,8 @@
 """A bad network between MQTT clients and their broker: a proxy that loses, repeats and reorders packets.
 
-MQTT runs over TCP, and TCP sends again what is lost: a lost packet comes late. Here it comes late by the same rule (RFC 6298:
-the wait doubles with every loss), but without making those behind it wait, so that messages overtake each other; a packet
-that is lost too often breaks its connection, and with it everything that is under way.
+MQTT runs over TCP, and TCP sends again what is lost: a lost packet comes late. Here it comes late by the same rule (the
+wait doubles with every loss, RFC 6298), but without making those behind it wait, so that messages overtake each other; a
+packet that is lost too often breaks its connection, and with it everything that is under way.
 """
 
 from __future__ import annotations

@@ -151,9 +151,7 @@ async def run_outages(
             proxy = await stack.enter_async_context(LossyProxy(server.port, seed=seed, loss=loss)) if loss else None
             port = server.port if proxy is None else proxy.port
             daemon = await stack.enter_async_context(_market(launch, folder, port, robots))
-            customer = await stack.enter_async_context(
-                Requester("127.0.0.1", port, CUSTOMER, timeout_s=PATIENCE_S)
-            )
+            customer = await stack.enter_async_context(Requester("127.0.0.1", port, CUSTOMER, timeout_s=PATIENCE_S))
             accepted: set[OrderId] = set()
             for number in range(kills):
                 for extra in range(ORDERS_PER_KILL):
@@ -219,9 +217,7 @@ async def _post(customer: Requester, name: str, rng: random.Random, accepted: se
     return order
 
 
-async def _recovered(
-    daemon: Broker, customer: Requester, name: str, rng: random.Random, accepted: set[OrderId]
-) -> float:
+async def _recovered(daemon: Broker, customer: Requester, name: str, rng: random.Random, accepted: set[OrderId]) -> float:
     """Return how long it takes until an order that is posted now is awarded."""
     begun = time.monotonic()
     order, orders = await _post(customer, name, rng, accepted), daemon.engine.market.state.orders
@@ -235,9 +231,7 @@ def _look(daemon: Broker, accepted: set[OrderId], seen: Outages) -> None:
     seen.missing = sorted(accepted - orders.keys())
     seen.orders = dict(Counter(str(order.state) for order in orders.values()))
     seen.unfinished = [
-        f"{o.id} is {o.state}: {o.note}"
-        for o in orders.values()
-        if o.state not in (OrderState.SETTLED, OrderState.EXPIRED)
+        f"{o.id} is {o.state}: {o.note}" for o in orders.values() if o.state not in (OrderState.SETTLED, OrderState.EXPIRED)
     ]
 
 
