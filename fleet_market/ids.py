@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -30,6 +30,8 @@ class Identifier(str):
 
     def __new__(cls, text: str) -> Self:
         """Return `text` as this kind of id, checked."""
+        if type(text) is cls:
+            return text
         if not isinstance(text, str) or not cls.PATTERN.fullmatch(text):
             raise ValueError(f"{cls.__name__} must be {cls.RULE}, was {text!r}")
         return super().__new__(cls, text)
@@ -137,6 +139,12 @@ class TransferId(Identifier):
     """A ledger transfer."""
 
     __slots__ = ()
+
+
+_Id = TypeVar("_Id", bound=str)
+_SORTED: Any = PlainSerializer(sorted, return_type=list[str])
+SetOf = Annotated[set[_Id], _SORTED]
+"""A set of identifiers that looks the same wherever it is written down."""
 
 
 def derive(*parts: object) -> str:

@@ -95,7 +95,7 @@ class _Client(aiomqtt.Client):
                     self._disconnected.set_exception(error)
 
         def register() -> None:
-            if sock.fileno() >= 0:
+            if sock.fileno() >= 0 and client.want_write():
                 self._loop.add_writer(sock.fileno(), write)
 
         self._loop.call_soon_threadsafe(register)

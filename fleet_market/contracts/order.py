@@ -9,7 +9,7 @@ from typing import Any, overload
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, TransferId
+from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, SetOf, TransferId
 from fleet_market.protocol.messages import LotRecord, OrderState, OrderView, Place
 
 MAX_RECORDS = 50
@@ -113,6 +113,8 @@ class Order:
     settled_ns: int | None = None
     note: str = ""
     cool_until_ns: dict[RobotId, int] = field(default_factory=dict)
+    unfit: SetOf[RobotId] = field(default_factory=set)
+    """Robots that cannot do it at all, as they have said themselves: it is not offered to them again."""
     records: Records = field(default_factory=Records)
     opened_ns: int = 0
     """When it came on sale."""

@@ -17,11 +17,12 @@ class MarketTerms(Body):
     """Periods are seconds of market time."""
 
     batch_s: Seconds = 2.0
-    """A batch opens this long after the last one at the earliest, and its first round waits this long for asks at most."""
+    """A batch opens this long after the last one at the earliest, and its first round waits this long for asks;
+    as every round it goes on while answers come, see `fleet_market.market.batch`."""
     mechanism: Literal["vcg", "first_price", "second_price", "ssi"] = "vcg"
     """How a round is cleared; see `fleet_market.auction.Mechanism`."""
     round_s: Seconds = 0.5
-    """Further rounds of a batch wait this long for asks at most."""
+    """Further rounds of a batch wait this long for asks, and all rounds this long after the latest answer."""
     max_rounds: Annotated[int, Field(ge=1, le=10_000)] = 200
     """A batch ends after so many rounds even if more could be gained."""
     lots_per_robot: Annotated[int, Field(ge=1, le=MAX_ASKS - MAX_QUOTES_PER_CALL)] = 20

@@ -48,8 +48,8 @@ SNAPSHOT_INPUTS = 2_000
 """So many inputs after a snapshot the next is taken: what a start replays at most."""
 MAX_REPLIES = 100_000
 """Answers kept in memory, to be given again; the store knows the older ones."""
-MAX_SENDING = 64
-"""Messages that wait for the broker's confirmation at once."""
+MAX_SENDING = 500
+"""Messages that the MQTT broker has not confirmed yet: waiting for one at a time costs a round trip each."""
 RESEND_S = 5.0
 """A message that must arrive is sent again after this long without a receipt (wall time)."""
 
@@ -258,6 +258,8 @@ class Engine:
 
     async def publish_effects(self, transport: Publisher) -> None:
         """Send what the inputs led to, in their order, each after its commit; runs until cancelled.
+
+        Not awaited is that a message is confirmed: what must arrive is kept, and sent again.
 
         Raises
         ------

@@ -38,7 +38,7 @@ class Execution:
 
     def tick(self, now_ns: int, out: Outcome) -> None:
         """Take back contracts whose robots have not answered, fallen silent, or overrun every limit."""
-        for contract in [c for c in self._state.contracts.values() if now_ns >= c.ends_at_ns()]:
+        for contract in self._state.contracts.overdue(now_ns):
             if not contract.accepted:
                 reason = f"{contract.robot} did not answer the award in time"
             elif now_ns >= contract.limit_ns:
@@ -80,6 +80,7 @@ class Execution:
         if not contract.accepted:
             contract.accepted = True
             contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
+            self._state.contracts.watch(contract)
             order = self._state.orders[contract.order]
             order.state = OrderState.EXECUTING
             out.done.append(award_id(contract.id))
@@ -142,13 +143,13 @@ class Execution:
         silent_while_loading = tell and contract.phase is Phase.LOADING
         if (contract.aboard or silent_while_loading) and contract.pose is not None:
             order.pickup = self._handover(contract)
-            for known in state.robots.values():
-                known.unfit.discard(order.id)
+            order.unfit.clear()
         if order.attempts >= state.terms.max_attempts:
             note = f"failed after {order.attempts} awards; {reason}"
             state.close_order(order, OrderState.FAILED, note[:160], now_ns, out)
         else:
             order.reopen(reason[:160])
+            state.put_on_sale(order, now_ns)
             state.announce(order, out)
 
     def _handover(self, contract: Contract) -> Place:

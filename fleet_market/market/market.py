@@ -161,9 +161,11 @@ class Market:
                     raise ProtocolError("too_many_robots", f"{robot} would be more than {MAX_ROBOTS}")
                 sid, online = self.state.early_presence.pop(robot, (0, False))
                 robots[robot] = RobotRecord(body, sid, online, at=body.home)
+                self.state.heaviest_kg = max(body.max_payload_kg, self.state.heaviest_kg or 0.0)
                 out.changed = True
             case Announce() if known is not None and known.announce != body:
                 known.announce, out.changed = body, True
+                self.state.heaviest_kg = max(known.announce.max_payload_kg for known in robots.values())
             case Presence() if known is not None and command.sid >= known.sid:
                 online = body.status == "online"
                 out.changed = (known.online, known.sid) != (online, command.sid)

@@ -18,7 +18,9 @@ from fleet_market.market.state import State
 
 VERSION = 1
 """To be raised when state of the same form gets another meaning."""
-_LEFT_OUT: Any = {"live": True, "robots": {"__all__": {"position"}}}
+_LEFT_OUT: Any = dict.fromkeys(("live", "on_sale", "followers", "groups"), True) | {
+    "robots": {"__all__": {"position"}},
+}
 """What follows from the rest, and what is not logged."""
 
 
@@ -43,7 +45,9 @@ def read_snapshot(snapshot: bytes) -> State:
         state = _adapter().validate_json(snapshot)
     except ValueError as error:
         raise SnapshotError(f"the snapshot cannot be read: {str(error).splitlines()[0]}") from None
-    state.live = {name: order for name, order in state.orders.items() if not order.state.final}
+    for order in state.orders.values():
+        if not order.state.final:
+            state.find_again(order)
     return state
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import PlainSerializer
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from fleet_market.auction import LotAward
 from fleet_market.contracts import Contract, MarketTerms, Order, handicap_uc, lateness_uc, shortfalls
@@ -19,12 +21,14 @@ from fleet_market.ids import (
     OrderId,
     OwnerId,
     RobotId,
+    SetOf,
     TransferId,
     ZoneId,
     derive,
 )
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.outcome import Outcome, Send
+from fleet_market.market.timetable import AsRows, Timetable
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
@@ -40,10 +44,6 @@ from fleet_market.protocol.messages import (
 )
 
 WORLD = account(AccountKind.WORLD, "mint")
-_Id = TypeVar("_Id", bound=str)
-_Sorted: Any = PlainSerializer(sorted, return_type=list[str])
-SetOf = Annotated[set[_Id], _Sorted]
-"""A set that looks the same in every snapshot of it."""
 
 
 _HOLD = "hold:"
@@ -66,8 +66,6 @@ class RobotRecord:
     """Awards that it did not keep."""
     at: WirePose | None = None
     """Where its schedule leaves it, from its announcement and its asks: those are logged."""
-    unfit: SetOf[OrderId] = field(default_factory=set)
-    """Orders that it cannot do at all, as it has said itself: not offered to it again."""
     position: Position | None = None
     """For those who look on only: positions are not logged, so nothing may be decided on them."""
 
@@ -92,6 +90,8 @@ class OpenCall:
     opened_ns: int
     close_ns: int
     """When the present round ends at the latest."""
+    quiet_ns: int
+    """When it ends unless another answer comes first."""
     lots: dict[OrderId, Lot]
     """Everything on sale in this batch, quotes included."""
     floor: int = 0
@@ -137,6 +137,58 @@ class PendingQuote:
     lot: Lot
 
 
+class Contracts(dict[ContractId, Contract]):
+    """The contracts under way, oldest first, and when each of them may end if nothing more is heard of it.
+
+    A contract whose end comes nearer must be watched anew; one whose end moves off need not: it is looked at too early.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._when: Timetable[ContractId] = Timetable()
+
+    def __setitem__(self, name: ContractId, contract: Contract) -> None:
+        """Take a contract in."""
+        super().__setitem__(name, contract)
+        self.watch(contract)
+
+    def __delitem__(self, name: ContractId) -> None:
+        """Let go of a contract."""
+        super().__delitem__(name)
+        self._when.drop(name)
+
+    def watch(self, contract: Contract) -> None:
+        """Have the contract looked at when it ends by what is known now."""
+        self._when.set(contract.id, contract.ends_at_ns())
+
+    @classmethod
+    def of(cls, contracts: Mapping[ContractId, Contract]) -> Self:
+        """Return these contracts, each watched."""
+        found = cls()
+        for name, contract in contracts.items():
+            found[name] = contract
+        return found
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In a snapshot they are a plain dictionary."""
+        return core_schema.no_info_after_validator_function(cls.of, handler.generate_schema(dict[ContractId, Contract]))
+
+    def overdue(self, now_ns: int) -> list[Contract]:
+        """Return the contracts that have ended, oldest first."""
+        found = []
+        for contract in (self[name] for name in self._when.due(now_ns)):
+            if now_ns >= contract.ends_at_ns():
+                found.append(contract)
+            else:
+                self.watch(contract)
+        return found
+
+
+Group: TypeAlias = tuple[CustomerId, OrderId]
+"""A customer, and his word for orders that are awarded together."""
+
+
 @dataclass(slots=True)
 class State:
     """Everything that the market knows; changed only by `Market.handle`."""
@@ -149,8 +201,18 @@ class State:
     orders: dict[OrderId, Order] = field(default_factory=dict)
     live: dict[OrderId, Order] = field(default_factory=dict)
     """Those of them that are not over."""
-    contracts: dict[ContractId, Contract] = field(default_factory=dict)
+    order_times: Annotated[Timetable[OrderId], AsRows] = field(default_factory=Timetable)
+    """When each live order is to be looked at again; see `fleet_market.market.release`."""
+    on_sale: dict[OrderId, Order] = field(default_factory=dict)
+    """Every open order; those that have been sold since are still among them until `open_orders` is asked for."""
+    followers: dict[OrderId, list[OrderId]] = field(default_factory=dict)
+    """Which orders wait for a live order to be settled."""
+    groups: dict[Group, list[OrderId]] = field(default_factory=dict)
+    """The live orders of each group."""
+    contracts: Contracts = field(default_factory=Contracts)
     robots: dict[RobotId, RobotRecord] = field(default_factory=dict)
+    heaviest_kg: float | None = None
+    """What the strongest robot carries."""
     early_presence: dict[RobotId, tuple[int, bool]] = field(default_factory=dict)
     """Session and presence of robots that have not announced themselves yet."""
     call: OpenCall | None = None
@@ -273,8 +335,6 @@ class State:
         for order in self.orders.values():
             if order.state.final:
                 order.records.pack()
-        for robot in self.robots.values():
-            robot.unfit &= self.live.keys()
         self.ledger.compact()
 
     def announce(self, order: Order, out: Outcome) -> None:
@@ -289,10 +349,52 @@ class State:
         order.note, order.contract = note, None
         self.announce(order, out)
 
+    def add_order(self, order: Order) -> None:
+        """Take in a new order: it comes on sale at the next look at the timetable, or later."""
+        self.orders[order.id] = order
+        self.order_times.set(order.id, order.release_ns)
+        self.find_again(order)
+
+    def find_again(self, order: Order) -> None:
+        """Have a live order found by all who look for it."""
+        self.live[order.id] = order
+        if order.state is OrderState.OPEN:
+            self.on_sale[order.id] = order
+        if order.after in self.live:
+            self.followers.setdefault(order.after, []).append(order.id)
+        if order.group is not None:
+            self.groups.setdefault((order.customer, order.group), []).append(order.id)
+
+    def put_on_sale(self, order: Order, now_ns: int) -> None:
+        """Have batches find an order that is open, until its time is over."""
+        self.on_sale[order.id] = order
+        self.order_times.set(order.id, max(order.last_call_ns, now_ns + 1))
+
+    def open_orders(self) -> list[Order]:
+        """Return the open orders, in the order in which they were posted."""
+        self.on_sale = {name: order for name, order in self.on_sale.items() if order.state is OrderState.OPEN}
+        return sorted(self.on_sale.values(), key=lambda order: self.order_times.number(order.id))
+
+    def look_again(self, names: Iterable[OrderId]) -> None:
+        """Have live orders looked at as soon as possible."""
+        for name in names:
+            if name in self.live:
+                self.order_times.set(name, 0)
+
     def end_order(self, order: Order, state: OrderState) -> None:
         """Give an order its final state."""
         order.state = state
-        self.live.pop(order.id, None)
+        if self.live.pop(order.id, None) is None:
+            return
+        self.order_times.drop(order.id)
+        self.on_sale.pop(order.id, None)
+        order.unfit.clear()
+        if order.group is not None:
+            group = self.groups[order.customer, order.group]
+            group.remove(order.id)
+            if not group:
+                del self.groups[order.customer, order.group]
+        self.look_again(self.followers.pop(order.id, ()))
 
     def revoke(self, contract: Contract, reason: str, now_ns: int, out: Outcome, *, tell: bool = True) -> Order:
         """Take a contract from its robot, which may not ask for the order again for a while."""
@@ -311,10 +413,6 @@ class State:
         """Return what the customer expects to lose by this robot beside the price."""
         known = self.robots[robot]
         return handicap_uc(order, line.finish_ns, done=known.settled, failed=known.failed)
-
-    def of_robot(self, robot: RobotId) -> list[Contract]:
-        """Return the live contracts of a robot, oldest first."""
-        return [c for c in self.contracts.values() if c.robot == robot]
 
 
 def award_id(contract: ContractId) -> MessageId:

@@ -19,7 +19,8 @@ MAX_ASKS = 24
 out."""
 ASK_PARTS = ("energy", "battery", "drive", "brushes", "tread", "arm", "time", "risk", "opportunity")
 """What an ask is made of: energy; wear of battery, gear motors, brushes, tyres and arm; rent of the robot's time; margin
-for what is uncertain; what the robot cannot earn while it charges afterwards."""
+for what is uncertain; what the robot cannot earn while it charges afterwards, and what the orders that it holds lose by
+being later."""
 MAX_GROUP = 100
 """Orders of one all-or-nothing group."""
 MAX_PRIORITY = 9
@@ -274,8 +275,10 @@ class StepEvidence(Body):
     kind: Literal["pickup", "dropoff"]
     pose: WirePose
     at_ns: TimeNs
+    payload_before_kg: Kilograms | None = None
+    """Payload on the robot's own scale before the step; null where it has none."""
     payload_kg: Kilograms | None = None
-    """Payload on the robot's own scale after the step; null where it has none."""
+    """The same after the step: what counts is the change, for other parcels may be aboard."""
 
 
 class Complete(Body):
@@ -285,7 +288,8 @@ class Complete(Body):
     contract: ContractId
     steps: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)]
     energy_j: Joules
-    """Measured battery energy from the start of the contract's execution to its end."""
+    """Measured battery energy of the ways to its stops; that of a way with several parcels aboard is shared out in equal
+    parts."""
 
 
 class Abort(Body):
@@ -447,11 +451,13 @@ class WhyRequest(Body):
 
 
 class StatusRequest(Body):
-    """The zone's orders and robots; with `order`, one order."""
+    """The zone's orders, its robots, or its books; with `order`, one order."""
 
     type: Literal["status_request"] = "status_request"
     what: Literal["robots", "orders", "ledger"]
     order: OrderId | None = None
+    after_id: OrderId | RobotId | None = None
+    """Where to go on: the last order or robot of the page before. Without, a list begins at its beginning."""
 
 
 class FieldError(Body):
@@ -598,12 +604,17 @@ class RobotView(Body):
 
 
 class StatusReply(Body):
-    """The answer to `StatusRequest`."""
+    """The answer to `StatusRequest`, as much of it as one message holds: orders by age, robots by name.
+
+    The sums are those of the books, and zero on all pages but the first.
+    """
 
     type: Literal["status_reply"] = "status_reply"
     now_ns: TimeNs
     robots: tuple[RobotView, ...] = ()
     orders: tuple[OrderView, ...] = ()
+    more: bool = False
+    """Whether another page follows: ask again with `after_id`."""
     sum_debits_uc: int = 0
     sum_credits_uc: int = 0
     escrow_left_uc: int = 0

@@ -377,9 +377,9 @@ TO_ROBOT = {
     "a way through the wall": (lambda s: [(t := topics.to_robot(ROBOT, "route"), s.rival.seal(t, s.says("market", Route(
         request="r", route="r", served=True, points=((0.0, 0.0),), stops=(), released=1))))], "wrong_sender"),
     "leave to drive on": (lambda s: [(topics.to_robot(ROBOT, "release"), s.says("market", Release(
-        route=s.robot.agent._trip.route.route, released=1000)))], "unsigned"),
+        route=s.robot.agent.situation.trip.route.route, released=1000)))], "unsigned"),
     "an order to stop": (lambda s: [(topics.to_robot(ROBOT, "reroute"), s.says("market", Reroute(
-        route=s.robot.agent._trip.route.route, reason="x")))], "unsigned"),
+        route=s.robot.agent.situation.trip.route.route, reason="x")))], "unsigned"),
     "a megabyte's beginning": (lambda s: [(AWARD, b"x" * 200_000)], "oversized"),
 }  # fmt: skip
 
