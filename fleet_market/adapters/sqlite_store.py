@@ -176,7 +176,8 @@ class SqliteStore(SqliteReader):
             raise _told(path, error) from None
         try:
             prepare(db, path)
-            beside = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            beside = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         except BaseException:
             db.close()
             lock.close()

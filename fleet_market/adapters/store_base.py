@@ -122,13 +122,13 @@ class Reads:
 
     def balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds."""
-        return self._balances(BALANCES)
+        return self._accounts(BALANCES)
 
     def open_balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds but for the escrow of orders that are over."""
-        return self._balances(OPEN_BALANCES)
+        return self._accounts(OPEN_BALANCES)
 
-    def _balances(self, query: str) -> dict[AccountId, Balance]:
+    def _accounts(self, query: str) -> dict[AccountId, Balance]:
         try:
             return {AccountId(row[0]): Balance(*row[1:]) for row in self._rows(query)}
         except ValueError as error:

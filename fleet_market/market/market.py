@@ -12,6 +12,7 @@ from fleet_market.market.execution import Execution, is_execution
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
+from fleet_market.market.resales import Resales
 from fleet_market.market.snapshot import form, read_snapshot, write_snapshot
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
@@ -22,11 +23,14 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    Offer,
     Position,
     PostOrder,
+    Prepared,
     Presence,
     QuoteRequest,
     Receipt,
+    ResaleAsk,
     StatusRequest,
     WhyRequest,
 )
@@ -53,7 +57,7 @@ class Market:
 
     def _begin(self, state: State) -> None:
         self.state = state
-        self._batches = Batches(state)
+        self._batches, self._resales = Batches(state), Resales(state)
         self._desk = Desk(state, self._places)
         self._execution = Execution(state)
 
@@ -101,6 +105,8 @@ class Market:
                 self._confirm(command.source, body, out)
             case Checkpoint() as body:
                 self._checkpoint(body, out)
+            case ResaleAsk() | Prepared() | Offer() as body:
+                self._resell(command, body, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -127,10 +133,21 @@ class Market:
         if body.form == form():
             out.snapshot = write_snapshot(self.state)
 
+    def _resell(self, command: Command, body: ResaleAsk | Prepared | Offer, out: Outcome) -> None:
+        match body:
+            case ResaleAsk():
+                self._resales.take(RobotId(command.source), body, command.now_ns, out)
+            case Prepared():
+                self._resales.prepared(command, body, out)
+            case Offer():
+                self._resales.offer(RobotId(command.source), body, out)
+
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
         state.call, state.next_batch_ns, state.paused = None, now_ns, False
+        state.next_resale_ns = now_ns
+        self._resales.restart(out)
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -150,7 +167,8 @@ class Market:
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
-        self._batches.tick(now_ns, out)
+        self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
+        self._resales.tick(now_ns, out)
 
     def _robot(self, command: Command, body: Body, out: Outcome) -> None:
         robots, robot = self.state.robots, RobotId(command.source)
@@ -172,6 +190,7 @@ class Market:
                 known.online, known.sid = online, command.sid
                 if not online:
                     self._batches.gone(robot, command.now_ns, out)
+                    self._resales.gone(robot, command.now_ns, out)
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

@@ -74,6 +74,6 @@ class AsRows:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return how a timetable is read and written."""
         (key,) = get_args(source)
-        rows = handler.generate_schema(list[tuple[key, int | None]])
+        rows = handler.generate_schema(list[tuple[key, int | None]])  # type: ignore[valid-type]
         written = core_schema.plain_serializer_function_ser_schema(Timetable.rows, return_schema=rows)
         return core_schema.no_info_after_validator_function(Timetable.of, rows, serialization=written)

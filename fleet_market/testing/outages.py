@@ -24,9 +24,10 @@ from fleet_market.adapters.mosquitto import Mosquitto
 from fleet_market.adapters.requests import Requester
 from fleet_market.adapters.stores import open_reader
 from fleet_market.contracts import MarketTerms
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.errors import ReplyTimeoutError
 from fleet_market.ids import CustomerId, OrderId
 from fleet_market.ledger import TransferKind
@@ -150,7 +151,7 @@ async def run_outages(
         async with contextlib.AsyncExitStack() as stack:
             proxy = await stack.enter_async_context(LossyProxy(server.port, seed=seed, loss=loss)) if loss else None
             port = server.port if proxy is None else proxy.port
-            daemon = await stack.enter_async_context(_market(launch, folder, port, robots))
+            market = await stack.enter_async_context(_market(launch, folder, port, robots))
             customer = await stack.enter_async_context(Requester("127.0.0.1", port, CUSTOMER, timeout_s=PATIENCE_S))
             accepted: set[OrderId] = set()
             for number in range(kills):
@@ -161,12 +162,12 @@ async def run_outages(
                 await asyncio.sleep(rng.uniform(0.0, DOWN_S))
                 await server.start()
                 seen.kills += 1
-                seen.recovery_s.append(await _recovered(daemon, customer, f"p{number}", rng, accepted))
-            begun, orders = time.monotonic(), daemon.engine.market.state.orders
+                seen.recovery_s.append(await _recovered(market, customer, f"p{number}", rng, accepted))
+            begun, orders = time.monotonic(), market.engine.market.state.orders
             with contextlib.suppress(TimeoutError):
                 await _until(lambda: all(o.state.final for o in orders.values()), DEADLINE_S + TERMS.overdue_s + PATIENCE_S)
             seen.settling_s = time.monotonic() - begun
-            _look(daemon, accepted, seen)
+            _look(market, accepted, seen)
             if proxy is not None:
                 seen.packets, seen.lost, seen.repeated, seen.broken = (
                     proxy.packets, proxy.lost, proxy.repeated, proxy.broken,
@@ -178,23 +179,24 @@ async def run_outages(
 
 
 @contextlib.asynccontextmanager
-async def _market(launch: Path, folder: Path, port: int, robots: int) -> AsyncIterator[Broker]:
+async def _market(launch: Path, folder: Path, port: int, robots: int) -> AsyncIterator[ZoneServer]:
     fleet = load_fleet(launch / "fleets/warehouse.yaml")
     floor = lay_out(fleet, load_map(launch / "maps/warehouse.yaml"), source="fleet")
     zone = ZoneConfig(floor.places, terms=TERMS, traffic=floor.traffic(), customers={CUSTOMER: ENDOWMENT_UC})
-    daemon = Broker(BrokerConfig("127.0.0.1", port, folder / "market.db", zone))
+    daemon = Broker(ServerConfig("127.0.0.1", port, folder / "market.db"), [zone])
+    server = daemon.servers[zone.zone]
     services = [daemon.run()]
     for kind in fleet.robots[:robots]:
         home = floor.homes[kind.id]
         agent = AgentConfig(kind.id, kind.type, home, floor.chargers, Tariff(300_000), floor.roadmap, new_session())
         driver = HastyDriver(kind.id, home)
-        services.append(RobotDaemon(RobotConfig(agent, kind.owner, "127.0.0.1", port), driver, daemon.clock).run())
+        services.append(RobotDaemon(RobotConfig(agent, kind.owner, "127.0.0.1", port), driver, server.clock).run())
     running = [asyncio.create_task(service) for service in services]
     try:
         await _until(lambda: daemon.ready.is_set() or running[0].done(), PATIENCE_S)
-        known = daemon.engine.market.state.robots
+        known = server.engine.market.state.robots
         await _until(lambda: sum(r.online for r in known.values()) == robots, PATIENCE_S)
-        yield daemon
+        yield server
         for task in running:
             if task.done():
                 task.result()
@@ -217,17 +219,19 @@ async def _post(customer: Requester, name: str, rng: random.Random, accepted: se
     return order
 
 
-async def _recovered(daemon: Broker, customer: Requester, name: str, rng: random.Random, accepted: set[OrderId]) -> float:
+async def _recovered(
+    server: ZoneServer, customer: Requester, name: str, rng: random.Random, accepted: set[OrderId]
+) -> float:
     """Return how long it takes until an order that is posted now is awarded."""
     begun = time.monotonic()
-    order, orders = await _post(customer, name, rng, accepted), daemon.engine.market.state.orders
+    order, orders = await _post(customer, name, rng, accepted), server.engine.market.state.orders
     with contextlib.suppress(TimeoutError):
         await _until(lambda: order in orders and (orders[order].attempts > 0 or orders[order].state.final), PATIENCE_S)
     return time.monotonic() - begun
 
 
-def _look(daemon: Broker, accepted: set[OrderId], seen: Outages) -> None:
-    orders = daemon.engine.market.state.orders
+def _look(server: ZoneServer, accepted: set[OrderId], seen: Outages) -> None:
+    orders = server.engine.market.state.orders
     seen.missing = sorted(accepted - orders.keys())
     seen.orders = dict(Counter(str(order.state) for order in orders.values()))
     seen.unfinished = [
