@@ -6,8 +6,10 @@ Transport, store, writer and clock are handed in: a daemon gives MQTT, a databas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fleet_market.adapters.clocks import SimulationClock
 from fleet_market.adapters.guard import Guard
@@ -16,13 +18,13 @@ from fleet_market.commons import TrafficControl
 from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine, Writer
-from fleet_market.errors import ProtocolError, StoreError
+from fleet_market.errors import BrokerError, ProtocolError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
 from fleet_market.ledger import HeadSigner
 from fleet_market.market import Command, Market, OpenMarket, Pace, PlaceBook, Send
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
-from fleet_market.ports import Clock, Delivery, Transport
+from fleet_market.ports import Clock, Delivery, Publisher, Transport
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
 from fleet_market.protocol.messages import (
@@ -36,14 +38,17 @@ from fleet_market.protocol.messages import (
     ClockTick,
     Complete,
     Decline,
+    Offer,
     Position,
     PostOrder,
+    Prepared,
     Presence,
     Progress,
     QuoteRequest,
     Receipt,
     Release,
     Reroute,
+    ResaleAsk,
     Route,
     RouteRequest,
     StatusRequest,
@@ -67,6 +72,9 @@ INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "complete"): Complete,
     ("from", "abort"): Abort,
     ("from", "receipt"): Receipt,
+    ("from", "resale"): ResaleAsk,
+    ("from", "prepared"): Prepared,
+    ("from", "offer"): Offer,
     ("from", "route"): RouteRequest,
     ("from", "position"): Position,
     ("state", "presence"): Presence,
@@ -133,9 +141,11 @@ class Zone:
         Raises
         ------
         StoreError, LedgerMismatchError
-            If the database cannot be used or does not agree with the market, or the clock is far behind it.
+            If the database cannot be used, is that of another zone or does not agree with the market, or the clock is far
+            behind it.
         """
         self.engine.recover()
+        self._check_zone()
         self._check_clock()
         self.engine.epoch += 1
 
@@ -153,20 +163,24 @@ class Zone:
 
     def closing(self) -> tuple[str, bytes]:
         """Return topic and payload of what is said, retained, when this market is gone: its last will."""
-        gone = Envelope(
-            id=MessageId(derive("will", self.engine.epoch)),
-            ts=self.engine.now_ns,
-            src=Identifier(SELF),
-            sid=self.engine.epoch,
-            body=Auctioneer(status="closed", epoch=self.engine.epoch, batch_s=self.config.terms.batch_s),
-        )
-        return topics.zone(self.config.zone, "auctioneer"), encode(gone)
+        return self._auctioneer("closed")
 
-    def subscriptions(self) -> list[tuple[str, int]]:
-        """Return the topics, each with its QoS, that the transport must deliver."""
-        wanted = [(topics.from_robot("+", self.config.zone, "#"), 1), (topics.from_customer("+", "#"), 1)]
-        wanted.append((topics.state("+", "#"), 1))
-        return [*wanted, (topics.CLOCK, 0)] if self._simulated else wanted
+    async def greet(self, transport: Publisher) -> None:
+        """Say again, after a lost connection, that the market is open: the MQTT broker has said that it is gone."""
+        if self.ready.is_set():
+            with contextlib.suppress(BrokerError):
+                await transport.publish(*self._auctioneer("open"), retain=True)
+
+    def _auctioneer(self, status: Literal["open", "closed"]) -> tuple[str, bytes]:
+        engine = self.engine
+        said = Envelope(
+            id=MessageId(derive(status, engine.epoch, engine.now_ns)),
+            ts=engine.now_ns,
+            src=Identifier(SELF),
+            sid=engine.epoch,
+            body=Auctioneer(status=status, epoch=engine.epoch, batch_s=self.config.terms.batch_s),
+        )
+        return topics.zone(self.config.zone, "auctioneer"), encode(said)
 
     def _opening(self) -> Command:
         config = self.config
@@ -174,6 +188,11 @@ class Zone:
             zone=config.zone, epoch=self.engine.epoch, seed=config.seed, terms=config.terms, customers=config.customers
         )
         return Command(SELF, body, self._now_ns())
+
+    def _check_zone(self) -> None:
+        found = self.engine.market.state.zone
+        if self.engine.inputs and found != self.config.zone:
+            raise StoreError(f"the database holds the market of zone {found}, not of {self.config.zone}: name its own")
 
     def _check_clock(self) -> None:
         behind_s = seconds(self.engine.now_ns - self._clock.now_ns())
@@ -230,6 +249,9 @@ class Zone:
         owner = self.guard.owner_of(message.src)
         if isinstance(message.body, Announce) and owner not in (None, message.body.owner):
             raise ProtocolError("wrong_owner", f"{message.src} is registered for {owner}, not {message.body.owner}")
+        if isinstance(message.body, Announce | Presence) and message.body.zone != self.config.zone:
+            delivery.ack()
+            return
         try:
             source = (CustomerId if address.direction == "in" else RobotId)(message.src)
         except ValueError as error:

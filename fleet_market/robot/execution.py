@@ -7,9 +7,11 @@ else: new orders only change what comes behind it.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Literal
 
 from fleet_market.body import Act, Go, Job, Link, Point, Pose, Telemetry
+from fleet_market.errors import UnreachableError
 from fleet_market.pricing import TaskPlan
 from fleet_market.protocol.messages import Complete, Phase, Route, RouteRequest, StepEvidence, Stop, WirePose
 from fleet_market.robot.bidding import Bidder
@@ -31,6 +33,8 @@ STOPS_AHEAD = 2
 REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
 RETRY_CHARGER_S = 20.0
+FROZEN_S = 5.0
+"""A market at work says within a second what becomes of a contract that was let go of; then others are done first."""
 PATIENCE_S = 120.0
 """A robot that has had no leave to drive for this long asks for another way, and after as long again gives its task up."""
 JOB_LIMIT_S = 1800.0
@@ -73,6 +77,9 @@ class Worker:
             return
         if now.doing is Doing.FAULT:
             now.doing, now.ask_again = Doing.WAITING, True
+        if self._head_is_frozen(now_ns):
+            now.doing = Doing.WAITING
+            return
         goals = self._goals(telemetry, now_ns)
         if now.ask_again or not self._leads_to(goals, pose):
             if not goals or goals[0].visit is None or now_ns >= now.retry_at_ns:
@@ -84,16 +91,37 @@ class Worker:
 
     def _goals(self, telemetry: Telemetry, now_ns: int) -> tuple[Goal, ...]:
         """Return where the robot goes next; nothing: home."""
-        now = self._now
-        queue = now.queue(now_ns)
-        if queue is None or not queue.visits:
+        now, full_soc = self._now, self._now.config.type.battery.target_soc
+        if not now.visits:
             charge = self._must_charge(telemetry) and now_ns >= now.charge_from_ns
-            return (Goal(until_soc=now.config.type.battery.target_soc),) if charge else ()
-        halts = self._bidder.drive(queue).halts
-        if halts[0].order is None and halts[0].until_soc is not None and queue.soc < halts[0].until_soc:
-            until_soc = min(now.config.type.battery.target_soc, halts[0].until_soc + CHARGE_SPARE_SOC)
+            return (Goal(until_soc=full_soc),) if charge else ()
+        until_soc = self._charge_first(now_ns)
+        if until_soc is not None:
+            until_soc = min(full_soc, until_soc + CHARGE_SPARE_SOC)
             return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
-        return tuple(Goal(visit, queue.place(visit)) for visit in queue.visits[:STOPS_AHEAD])
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[:STOPS_AHEAD])
+        return tuple(Goal(visit, now.place(visit)) for visit in ahead)
+
+    def _charge_first(self, now_ns: int) -> float | None:
+        """Return up to which state of charge the robot must charge before its next stop; None if it need not."""
+        queue = self._now.queue(now_ns)
+        if queue is None:
+            return None
+        try:
+            first = self._bidder.drive(queue).halts[0]
+        except UnreachableError:
+            return None
+        needed_soc = first.until_soc if first.order is None else None
+        return needed_soc if needed_soc is not None and queue.soc < needed_soc else None
+
+    def _head_is_frozen(self, now_ns: int) -> bool:
+        """Return whether the next stop waits for word whether it is sold; what waits for long comes last."""
+        now = self._now
+        if not now.visits or not now.is_frozen(now.visits[0].order):
+            return False
+        if now_ns - min(since_ns for _, since_ns in now.frozen.values()) >= ns(FROZEN_S):
+            now.visits = tuple(sorted(now.visits, key=lambda visit: now.is_frozen(visit.order)))
+        return now.is_frozen(now.visits[0].order)
 
     def _must_charge(self, telemetry: Telemetry) -> bool:
         soc, battery = telemetry.battery.soc, self._now.config.type.battery
@@ -257,9 +285,10 @@ class Worker:
         energy_j, contract = round(task.energy_j, 1), task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
         self._voice.must_say("complete", complete, now_ns, contract)
-        plan = TaskPlan(tuple(task.legs), task.dwell_s)
-        quote = self._bidder.quote(plan)
-        now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
+        if task.legs:
+            plan = TaskPlan(tuple(task.legs), task.dwell_s)
+            quote = self._bidder.quote(plan)
+            now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
         now.forget(task)

@@ -41,7 +41,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Return the virtual time, seconds from 0."""
         return self._now_s
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call `callback` when it is `when`."""
