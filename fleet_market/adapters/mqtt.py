@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.client import ProtocolVersion
+from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -76,11 +77,27 @@ class MqttConfig:
 
 
 class _Client(aiomqtt.Client):
-    """Does not complain when it is cancelled while it connects, as aiomqtt 2.5 does."""
+    """Does not complain when it is cancelled while it connects, and watches no closed socket, as aiomqtt 2.5 does."""
 
     def _on_disconnect(self, *arguments: Any) -> None:
         if not self._connected.cancelled():
             super()._on_disconnect(*arguments)
+
+    def _on_socket_register_write(self, client: PahoClient, _userdata: Any, sock: Any) -> None:
+        """Write once the socket can take it. The call may come from the thread that connects, so the loop is told."""
+
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is broken
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def watch() -> None:
+            if sock.fileno() >= 0 and client.want_write():
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(watch)
 
 
 class MqttTransport:

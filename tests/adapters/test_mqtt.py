@@ -114,3 +114,17 @@ async def test_without_a_broker_publishing_raises_at_once(mosquitto):
     async with MqttTransport(MqttConfig("127.0.0.1", free_port(), "a")) as a:
         with pytest.raises(BrokerError, match="not connected"):
             await a.publish("x", b"1")
+
+
+async def test_a_socket_that_is_closed_before_the_loop_looks_at_it_does_no_harm(mqtt_broker):
+    complaints, loop = [], asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    async with MqttTransport(config(mqtt_broker, "a")) as a:
+        await a.connected.wait()
+        client = a._client._client
+        client._call_socket_register_write()
+        client._sock_close()
+        turn = asyncio.Event()
+        loop.call_soon_threadsafe(turn.set)
+        await turn.wait()
+    assert complaints == []
