@@ -1,6 +1,6 @@
 """The market of one zone: orders, batches, contracts and money composed into one deterministic state machine."""
 
-from fleet_market.market.commands import Command, OpenMarket, Pace
+from fleet_market.market.commands import Command, Halt, OpenMarket, Pace
 from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.market import Market
 from fleet_market.market.outcome import Outcome, Send
@@ -8,6 +8,7 @@ from fleet_market.market.replay import Replayed, ReplayError, order_faults, repl
 
 __all__ = [
     "Command",
+    "Halt",
     "Market",
     "OpenMarket",
     "Outcome",

@@ -52,7 +52,8 @@ class Batches:
             call.taking_part -= call.waiting
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)
-        if self._state.call is None and not self._state.paused and now_ns >= self._state.next_batch_ns:
+        waits = self._state.paused or self._state.halted
+        if self._state.call is None and not waits and now_ns >= self._state.next_batch_ns:
             self._open(now_ns, out)
 
     def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:

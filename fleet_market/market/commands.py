@@ -9,11 +9,11 @@ from pydantic import Field, TypeAdapter
 
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import CustomerId, MessageId, ZoneId
-from fleet_market.protocol.messages import AnyBody, Body, Count
+from fleet_market.protocol.messages import AnyBody, Body, Count, Text
 from fleet_market.units import MAX_CREDITS_UC
 
 SELF = "market"
-"""Source of the daemon's own inputs: opening, and the passing of time."""
+"""Source of the daemon's own inputs: opening, halting, and the passing of time."""
 
 
 class OpenMarket(Body):
@@ -35,8 +35,16 @@ class Pace(Body):
     paused: bool
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace] = TypeAdapter(
-    Annotated[AnyBody | OpenMarket | Pace, Field(discriminator="type")]
+class Halt(Body):
+    """The operator lets nothing be sold, or lets the market go on; holds over restarts."""
+
+    type: Literal["halt"] = "halt"
+    halted: bool
+    reason: Text = ""
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Halt] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace | Halt, Field(discriminator="type")]
 )
 
 

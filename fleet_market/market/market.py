@@ -6,9 +6,10 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
-from fleet_market.market.commands import SELF, Command, OpenMarket, Pace
+from fleet_market.market.commands import SELF, Command, Halt, OpenMarket, Pace
 from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, is_execution
+from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
@@ -17,7 +18,6 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     Ask,
-    Auctioneer,
     Body,
     CancelOrder,
     ClockTick,
@@ -76,6 +76,8 @@ class Market:
             case Pace() as body:
                 out.changed = self.state.paused is not body.paused
                 self.state.paused = body.paused
+            case Halt() as body:
+                set_halted(self.state, body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -114,8 +116,7 @@ class Market:
                 state.transfer(
                     [Transfer(issue, TransferKind.POST, WORLD, mine, endowment_uc, reference="endowment")], now_ns, out
                 )
-        opened = Auctioneer(status="open", epoch=body.epoch, batch_s=body.terms.batch_s)
-        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), opened, retain=True))
+        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), state.auctioneer(), retain=True))
         out.changed = True
 
     def _tick(self, now_ns: int, out: Outcome) -> None:

@@ -27,6 +27,7 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     AskLine,
+    Auctioneer,
     Cancel,
     DeclineLine,
     Lot,
@@ -152,6 +153,13 @@ class State:
     debts_made: int = 0
     paused: bool = False
     """Whether no new call is opened for the time being."""
+    halted: bool = False
+    """Whether the operator lets nothing be sold."""
+    halt_reason: str = ""
+
+    def auctioneer(self) -> Auctioneer:
+        """Return what everyone is told about this market, retained."""
+        return Auctioneer(status="halted" if self.halted else "open", epoch=self.epoch, batch_s=self.terms.batch_s)
 
     # --- money ---
 
