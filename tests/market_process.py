@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -13,8 +12,9 @@ import time
 import numpy as np
 from PIL import Image
 
+from fleet_market.adapters.control import Request, ask
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
-from fleet_market.errors import BrokerError
+from fleet_market.errors import BrokerError, ControlError
 from fleet_market.ids import Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
@@ -105,22 +105,25 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within_s)
 
-    def ask(self, command, *options, code=0):
-        return cli(command, "--control", self.control, *options, code=code)
-
-    def status(self, code=0):
-        """The status of the only zone."""
-        (zone,) = json.loads(self.ask("status", "--json", code=code).splitlines()[0])["zones"]
+    def ask(self, command, **more):
+        """Ask as the operator's commands do; returns the status of the only zone."""
+        (zone,) = ask(self.control, Request(command=command, **more)).zones
         return zone
+
+    def sees(self, **wanted):
+        """Whether the status answers, and every field is as `wanted`."""
+        with contextlib.suppress(ControlError):
+            zone = self.ask("status")
+            return all(getattr(zone, name) == value for name, value in wanted.items())
 
 
 class Peer:
     """A robot or a customer on the wire, whose every message is repeated until the MQTT broker has it."""
 
-    def __init__(self, mqtt, name, *filters):
+    def __init__(self, mqtt, name, *filters, on_connect=()):
         self.name, self.numbers = name, itertools.count()
         self.transport = MqttTransport(
-            MqttConfig(mqtt.host, mqtt.port, name, session_expiry_s=600), [(f, 1) for f in filters]
+            MqttConfig(mqtt.host, mqtt.port, name, session_expiry_s=600), [(f, 1) for f in filters], on_connect
         )
 
     async def say(self, topic, body):
@@ -136,8 +139,13 @@ class Robot(Peer):
     """Asks one credit for everything, accepts every award, confirms what must be confirmed."""
 
     def __init__(self, mqtt):
-        super().__init__(mqtt, "r1", topics.to_robot("r1", "#"), topics.zone("main", "#"))
+        super().__init__(mqtt, "r1", topics.to_robot("r1", "#"), topics.zone("main", "#"), on_connect=[self.announce])
         self.awards, self.settled, self.calls = [], [], 0
+
+    async def announce(self):
+        spec = {"owner": "acme", "robot_type": "t", "max_payload_kg": 9.0, "max_speed_mps": 1.0, "battery_wh": 480.0}
+        await self.say(topics.state("r1", "announce"), Announce(zone="main", **spec))
+        await self.say(topics.state("r1", "presence"), Presence(status="online", zone="main"))
 
     async def work(self):
         async for delivery in self.transport.deliveries():
@@ -174,9 +182,6 @@ async def robot_and_customer(mqtt):
     robot, ann = Robot(mqtt), Peer(mqtt, "ann", topics.to_customer("ann", "#"))
     async with robot.transport, ann.transport, asyncio.TaskGroup() as tasks:
         work = tasks.create_task(robot.work())
-        spec = {"owner": "acme", "robot_type": "t", "max_payload_kg": 9.0, "max_speed_mps": 1.0, "battery_wh": 480.0}
-        await robot.say(topics.state("r1", "announce"), Announce(zone="main", **spec))
-        await robot.say(topics.state("r1", "presence"), Presence(status="online", zone="main"))
         yield robot, ann
         work.cancel()
 
@@ -191,5 +196,5 @@ async def post(ann, name, deadline_s=600.0):
 async def until(condition, within_s=20.0):
     """Wait until `condition` holds, which is looked at in a thread."""
     async with asyncio.timeout(within_s):
-        while not await asyncio.to_thread(condition):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - looks at other processes
             await asyncio.sleep(0.02)

@@ -28,7 +28,7 @@ def notify(*states: str, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_period_s(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Return how often `ALIVE` is sent: half of what is allowed, as sd_watchdog_enabled(3) advises; None if nobody waits."""
+    """Return how often `ALIVE` is sent: half of what is allowed, as sd_watchdog_enabled(3) says; None if nobody waits."""
     allowed_us, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     if not allowed_us.isdigit() or int(allowed_us) == 0 or pid not in ("", str(os.getpid())):
         return None

@@ -78,6 +78,7 @@ class ZoneServer:
     def __init__(self, config: ServerConfig, zone: ZoneConfig, brake: Brake) -> None:
         self.config, self.zone_config, self._brake = config, zone, brake
         self.guard: Guard = guard_for(config.keys, Role.MARKET, market_name(zone.zone), config.host, config.limits)
+        self.clock = SimulationClock() if config.simulated else WatchedClock()
         self.measures = Measures()
         self.recovered = asyncio.Event()
         """Set while the market can take commands of the operator."""
@@ -128,7 +129,6 @@ class ZoneServer:
         """
         config, zone_id = self.config, self.zone_config.zone
         signer = None if config.ledger_key is None else Ed25519Signer.load(config.ledger_key)
-        self.clock = SimulationClock() if config.simulated else WatchedClock()
         self.running = True
         try:
             with await asyncio.to_thread(open_store, config.database, zone_id, lease) as store:

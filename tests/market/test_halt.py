@@ -6,7 +6,18 @@ from market_town import CREDIT, Town
 
 from fleet_market.market import Halt
 from fleet_market.market.commands import SELF
-from fleet_market.protocol.messages import Accept, Auctioneer, Award, Call, Cancel, OrderState, Phase, Progress, Settle, WirePose
+from fleet_market.protocol.messages import (
+    Accept,
+    Auctioneer,
+    Award,
+    Call,
+    Cancel,
+    OrderState,
+    Phase,
+    Progress,
+    Settle,
+    WirePose,
+)
 
 
 def halted(reason="a person on the floor"):
