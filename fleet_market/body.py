@@ -165,6 +165,9 @@ class RobotType(_Spec):
     max_yaw_rate_radps: Positive
     max_yaw_accel_radps2: Positive = 3.0
     max_payload_kg: NonNegative
+    """Sum of all that it carries at once."""
+    parcels: Annotated[int, Field(ge=1, le=24)] = 1
+    """Parcels that it carries at once; together they weigh `max_payload_kg` at most."""
     rolling_resistance: NonNegative
     """Coefficient of rolling resistance, force per normal force, on every floor that `surfaces` does not name."""
     sliding_friction: NonNegative = 1.0

@@ -30,6 +30,8 @@ class Identifier(str):
 
     def __new__(cls, text: str) -> Self:
         """Return `text` as this kind of id, checked."""
+        if type(text) is cls:
+            return text
         if not isinstance(text, str) or not cls.PATTERN.fullmatch(text):
             raise ValueError(f"{cls.__name__} must be {cls.RULE}, was {text!r}")
         return super().__new__(cls, text)

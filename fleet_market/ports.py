@@ -28,7 +28,7 @@ class Delivery:
 
 
 class Publisher(Protocol):
-    """Publishes at least once."""
+    """Publishes at least once, in the order of the calls: a second one may be made before the first has returned."""
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; returns when the broker has taken the message, raises `BrokerError` if it has not."""

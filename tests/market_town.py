@@ -113,8 +113,8 @@ class Town:
 
     def deliver(self, award, robot, **more):
         steps = (
-            StepEvidence(kind="pickup", pose=A, at_ns=self.now_ns, payload_kg=2.0),
-            StepEvidence(kind="dropoff", pose=B, at_ns=self.now_ns, payload_kg=0.0),
+            StepEvidence(kind="pickup", pose=A, at_ns=self.now_ns, payload_before_kg=0.0, payload_kg=2.0),
+            StepEvidence(kind="dropoff", pose=B, at_ns=self.now_ns, payload_before_kg=2.0, payload_kg=0.0),
         )
         return self.give(
             robot, Complete(contract=award.contract, energy_j=500.0, **({"steps": steps} | more)), f"c{self.now_ns}"

@@ -7,15 +7,15 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
-from fleet_market.ids import CustomerId, Identifier, MessageId, ZoneId
+from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, ZoneId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView
+from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView, StatusReply, StatusRequest
 from fleet_market.protocol.registry import Role
 
 REPEAT_S = 1.0
@@ -105,6 +105,22 @@ class Requester:
         if not isinstance(reply, answer):
             raise ProtocolError("unexpected", f"the market answered with {type(reply).__name__}")
         return reply
+
+    async def status(self, what: Literal["robots", "orders", "ledger"], order: OrderId | None = None) -> StatusReply:
+        """Return how things stand, whole: page after page is asked for and put together.
+
+        Raises
+        ------
+        ReplyTimeoutError
+            If an answer does not arrive in time.
+        """
+        whole = page = await self.ask("status", StatusRequest(what=what, order=order), StatusReply)
+        while page.more:
+            last = page.robots[-1].robot if what == "robots" else page.orders[-1].order
+            page = await self.ask("status", StatusRequest(what=what, order=order, after_id=last), StatusReply)
+            longer = {"robots": whole.robots + page.robots, "orders": whole.orders + page.orders}
+            whole = whole.model_copy(update=longer | {"more": page.more})
+        return whole
 
     async def events(self) -> AsyncIterator[OrderView]:
         """Yield orders as they change."""

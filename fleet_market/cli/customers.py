@@ -33,8 +33,6 @@ from fleet_market.protocol.messages import (
     PostOrder,
     QuoteReply,
     QuoteRequest,
-    StatusReply,
-    StatusRequest,
     WhyReply,
     WhyRequest,
     printable,
@@ -161,7 +159,7 @@ def watch(
             console.print(f"{view.order} {view.state}{f' {view.robot}' if view.robot else ''}{price} {view.note}".rstrip())
 
     async def follow(requester: Requester) -> OrderState | None:
-        status = await requester.ask("status", StatusRequest(what="orders", order=wanted), StatusReply)
+        status = await requester.status("orders", wanted)
         for view in status.orders:
             show(view)
         if wanted is not None and not status.orders:
@@ -189,9 +187,7 @@ def robots(
     as_json: JsonOption = False,
 ) -> None:
     """List the robots that the market knows."""
-    reply = _ask(
-        Access(mqtt, keys, customer), timeout, lambda r: r.ask("status", StatusRequest(what="robots"), StatusReply)
-    )
+    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.status("robots"))
     if as_json:
         _print_json(reply)
         return

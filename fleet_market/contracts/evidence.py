@@ -17,7 +17,7 @@ def find_faults(complete: Complete, contract: Contract, order: Order, terms: Mar
     """Return what is missing or wrong in the evidence, one sentence each; an empty list means: pay.
 
     Asked for are both steps in their order, each with a pose inside its place, at a time between the award and now, and,
-    where the robot has a scale, the change of load.
+    where the robot has a scale, a change of load by the parcel's mass. Other parcels may be aboard meanwhile.
     """
     kinds = [step.kind for step in complete.steps]
     if kinds != ["pickup", "dropoff"]:
@@ -26,7 +26,8 @@ def find_faults(complete: Complete, contract: Contract, order: Order, terms: Mar
     faults = [
         *_pose_faults(pickup, order.pickup, terms),
         *_pose_faults(dropoff, order.dropoff, terms),
-        *_load_faults(pickup, dropoff, order.payload_kg, terms),
+        *_load_faults(pickup, order.payload_kg, terms),
+        *_load_faults(dropoff, -order.payload_kg, terms),
     ]
     if not contract.awarded_ns - CLOCK_SLACK_NS <= pickup.at_ns <= dropoff.at_ns <= now_ns + CLOCK_SLACK_NS:
         faults.append(
@@ -43,10 +44,13 @@ def _pose_faults(step: StepEvidence, place: Place, terms: MarketTerms) -> list[s
     return [f"the {step.kind} was {distance:.2f} m from its place, at most {place.radius_m:.2f} m is near enough"]
 
 
-def _load_faults(pickup: StepEvidence, dropoff: StepEvidence, payload_kg: float, terms: MarketTerms) -> list[str]:
-    if pickup.payload_kg is None or dropoff.payload_kg is None:
+def _load_faults(step: StepEvidence, due_kg: float, terms: MarketTerms) -> list[str]:
+    before_kg, after_kg = step.payload_before_kg, step.payload_kg
+    if before_kg is None and after_kg is None:
         return []
-    change = pickup.payload_kg - dropoff.payload_kg
-    if abs(change - payload_kg) <= terms.scale_slack_kg:
+    if before_kg is None or after_kg is None:
+        return [f"the scale must be read before and after the {step.kind}, or not at all"]
+    change_kg = after_kg - before_kg
+    if abs(change_kg - due_kg) <= terms.scale_slack_kg:
         return []
-    return [f"the load changed by {change:.2f} kg between the steps, the parcel weighs {payload_kg:.2f} kg"]
+    return [f"the load changed by {change_kg:.2f} kg at the {step.kind}, not by {due_kg:.2f} kg"]

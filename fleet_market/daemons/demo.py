@@ -36,7 +36,7 @@ from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.maps.places import Places
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Band, OrderReply, OrderState, OrderView, PostOrder, StatusReply, StatusRequest
+from fleet_market.protocol.messages import Band, OrderReply, OrderState, OrderView, PostOrder, StatusReply
 from fleet_market.robot.fleet import Fleet, OrderRow
 from fleet_market.robot.floor import Floor, build_roadmap, lay_out
 
@@ -276,13 +276,13 @@ async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) 
                     break
             for watcher in watchers:
                 watcher.cancel()
-        final = await requester.ask("status", StatusRequest(what="orders"), StatusReply)
+        final = await requester.status("orders")
         record.views.update({view.order: view for view in final.orders if view.order in record.views})
         record.ledger = final
 
 
 async def _post(setting: _Setting, requester: Requester, record: _Record, screen: Screen) -> None:
-    now = await requester.ask("status", StatusRequest(what="ledger"), StatusReply)
+    now = await requester.status("ledger")
     for row in setting.orders:
         order = PostOrder(
             order=row.id,
@@ -313,7 +313,7 @@ async def _post(setting: _Setting, requester: Requester, record: _Record, screen
 
 async def _look(requester: Requester, screen: Screen) -> None:
     while True:
-        screen.look(await requester.ask("status", StatusRequest(what="robots"), StatusReply))
+        screen.look(await requester.status("robots"))
         await asyncio.sleep(LOOK_S)
 
 

@@ -34,6 +34,8 @@ MAX_UNPUBLISHED = 10_000
 """Inputs whose effects wait to be sent; beyond that no further input is taken."""
 MAX_REPLIES = 100_000
 """Answers kept in memory, to be given again; the store knows the older ones."""
+MAX_SENDING = 500
+"""Messages that the MQTT broker has not confirmed yet: waiting for one at a time costs a round trip each."""
 RESEND_S = 5.0
 """A message that must arrive is sent again after this long without a receipt (wall time)."""
 
@@ -88,6 +90,7 @@ class Engine:
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
         self._outbox: dict[str, tuple[str, bytes]] = {}
         self._forgot = False
+        self._sending: set[asyncio.Task[None]] = set()
         self._seq = self._sent = self.now_ns = self.epoch = 0
 
     @property
@@ -243,22 +246,34 @@ class Engine:
     async def publish_effects(self, transport: Publisher) -> None:
         """Send what the inputs led to, in their order, each after its commit; runs until cancelled.
 
+        Not awaited is that a message is confirmed: what must arrive is kept, and sent again.
+
         Raises
         ------
         StoreError, LedgerMismatchError
             If a commit fails: memory is then ahead of the disk, and only a restart helps.
         """
-        while True:
-            effect = await self._effects.get()
-            if effect.stored is not None:
-                await effect.stored
-            effect.ack()
-            for topic, payload, retain in effect.messages:
-                try:
-                    await transport.publish(topic, payload, retain=retain)
-                except BrokerError as error:
-                    log.info("not sent, %s", error)
-            self._effects.task_done()
+        room = asyncio.Semaphore(MAX_SENDING)
+
+        async def send(topic: str, payload: bytes, *, retain: bool) -> None:
+            try:
+                await transport.publish(topic, payload, retain=retain)
+            except BrokerError as error:
+                log.info("not sent, %s", error)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                effect = await self._effects.get()
+                if effect.stored is not None:
+                    await effect.stored
+                effect.ack()
+                for topic, payload, retain in effect.messages:
+                    await room.acquire()
+                    self._sending.add(task := sending.create_task(send(topic, payload, retain=retain), name="send"))
+                    task.add_done_callback(self._sending.discard)
+                self._effects.task_done()
 
     def unconfirmed(self) -> int:
         """Return how many messages that must arrive are not confirmed yet."""
@@ -273,6 +288,7 @@ class Engine:
     async def settled(self) -> None:
         """Wait until all that was taken so far is stored and sent."""
         await self._effects.join()
+        await asyncio.gather(*self._sending)
 
     async def resend(self, transport: Publisher) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""

@@ -11,6 +11,7 @@ import heapq
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -56,6 +57,11 @@ class DistanceTree:
         self.distance_m = distance_m
         """Length of the way per node, metres, turns counted in; infinite where there is none."""
         self._towards = towards
+
+    @cached_property
+    def array_m(self) -> FloatArray:
+        """`distance_m` as a (nodes,) array."""
+        return np.array(self.distance_m)
 
     def path(self, start: int) -> list[int]:
         """Return the nodes from `start` to the goal, both included.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from fleet_market.auction import LotOffer, Mechanism, SealedAsk, clear
@@ -14,7 +13,7 @@ from fleet_market.market.offers import Stall
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.records import Recorder
 from fleet_market.market.release import members_of
-from fleet_market.market.state import OpenCall, State, Win
+from fleet_market.market.state import Missed, OpenCall, State, Win, Wish
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Ask,
@@ -33,6 +32,10 @@ MAX_LOTS = 10_000
 """Lots of one batch; more wait for the next."""
 MAX_PERIODS = 10
 """A batch opens no further round after so many batch periods, lest slow robots hold everyone up."""
+SEND_S, ANSWER_S = 0.002, 0.01
+"""A large fleet must not be late because it is large. For each robot that is asked, the market waits so much longer for
+the first answer, since all calls have to be sent; and for the last one, as long as answers keep coming [both some times
+what benchmarks.burst measures]."""
 KEPT_SHARE = 2
 """A robot that has won nothing is asked again when less than one in so many of its lots can still be had."""
 FOR_GOOD = (DeclineReason.PAYLOAD, DeclineReason.UNREACHABLE)
@@ -45,24 +48,29 @@ class Batches:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def tick(self, now_ns: int, out: Outcome) -> None:
+    def tick(self, now_ns: int, out: Outcome, *, may_open: bool = True) -> None:
         """End the round that is due, and open the next batch when it is time and there is anything to sell."""
         call = self._state.call
-        if call is not None and now_ns >= call.close_ns:
+        if call is not None and now_ns >= min(call.close_ns, call.quiet_ns):
             call.taking_part -= call.waiting
+            for robot in call.waiting:
+                self._state.missed[robot] = Missed(call.id, call.round, call.offered[robot])
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)
-        waits = self._state.paused or self._state.halted
-        if self._state.call is None and not waits and now_ns >= self._state.next_batch_ns:
+        may_open = may_open and not (self._state.paused or self._state.halted)
+        if may_open and self._state.call is None and now_ns >= self._state.next_batch_ns:
             self._open(now_ns, out)
 
     def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:
         """Keep a robot's sealed asks; the first message for a round counts, late or foreign ones do not.
 
-        The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others.
+        The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others. It
+        does not wait for robots that are silent when no other answer has come for a while. What a robot asks for too
+        late comes first in the next re-auction.
         """
         state, call = self._state, self._state.call
         if call is None or (ask.call, ask.round) != (call.id, call.round) or robot not in call.waiting:
+            self._take_late(robot, ask, out)
             return
         offered = call.offered[robot]
         lines: tuple[AskLine | DeclineLine, ...] = (*ask.declines, *reversed(ask.asks))
@@ -74,11 +82,26 @@ class Batches:
             call.quotes[robot] = {order: line for order, line in answers.items() if order not in state.orders}
         known = state.robots[robot]
         known.at = ask.at or known.at
-        known.unfit |= {o for o, a in call.answers[robot].items() if isinstance(a, DeclineLine) and a.reason in FOR_GOOD}
+        for order, line in call.answers[robot].items():
+            if isinstance(line, DeclineLine) and line.reason in FOR_GOOD:
+                state.orders[order].unfit.add(robot)
         call.taking_part.add(robot)
         call.waiting.discard(robot)
+        call.quiet_ns = max(call.quiet_ns, now_ns + ns(state.terms.round_s))
         out.changed = True
         self._clear_if_answered(call, now_ns, out)
+
+    def _take_late(self, robot: RobotId, ask: Ask, out: Outcome) -> None:
+        """Remember what a robot has asked for after its round was over."""
+        missed = self._state.missed.get(robot)
+        if missed is None or (ask.call, ask.round) != (missed.call, missed.round):
+            return
+        del self._state.missed[robot]
+        cheapest = sorted((line.ask_uc, line.lot) for line in ask.asks if line.lot < len(missed.offered))
+        orders = tuple(dict.fromkeys(missed.offered[lot] for _, lot in cheapest))
+        if orders:
+            self._state.wishes[robot] = Wish("late ask", orders)
+        out.changed = True
 
     def gone(self, robot: RobotId, now_ns: int, out: Outcome) -> None:
         """Go on without a robot that has left."""
@@ -95,14 +118,14 @@ class Batches:
 
     def _open(self, now_ns: int, out: Outcome) -> None:
         state = self._state
-        orders = [o for o in state.live.values() if o.state is OrderState.OPEN][:MAX_LOTS]
+        orders = state.open_orders()[:MAX_LOTS]
         quotes = state.quotes[:MAX_QUOTES_PER_CALL]
-        lots = {order.id: _lot(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
+        lots = {order.id: lot_of(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
         online = [name for name, robot in state.robots.items() if robot.online]
         if not lots or not online:
             return
         state.batches += 1
-        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, lots)
+        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, now_ns, lots)
         call.floor = self._next_floor(call, now_ns)
         state.call, out.changed = call, True
         state.next_batch_ns = now_ns + ns(state.terms.batch_s)
@@ -141,7 +164,9 @@ class Batches:
         state = self._state
         orders = self._on_sale(call, now_ns)
         quotes = [name for name in call.lots if name not in state.orders] if call.round == 1 else []
-        call.close_ns, call.waiting = now_ns + ns(within_s), set()
+        robots = list(robots)
+        call.close_ns, call.waiting = now_ns + ns(within_s + ANSWER_S * len(robots)), set()
+        call.quiet_ns = now_ns + ns(within_s + SEND_S * len(robots))
         out.changed = True
         if call.round == 1 and len(orders) <= state.terms.lots_per_robot:
             everything = (*(order.id for order in orders), *quotes)
@@ -149,11 +174,10 @@ class Batches:
             call.waiting = set(call.offered)
             out.sends.append(Send(topics.zone(state.zone, "call"), _page(call, everything)))
             return
-        stall, cooling = Stall(orders), _cooling(orders, now_ns)
+        stall = Stall(orders, now_ns)
         for robot in robots:
             known = state.robots[robot]
-            carries_kg, unfit = known.announce.max_payload_kg, known.unfit | cooling[robot]
-            lots = stall.nearest(known.at, state.terms.lots_per_robot, carries_kg=carries_kg, unfit=unfit)
+            lots = stall.nearest(robot, known.at, state.terms.lots_per_robot, carries_kg=known.announce.max_payload_kg)
             offered = (*lots, *quotes)
             if not offered and call.round > 1:
                 continue
@@ -216,7 +240,7 @@ class Batches:
     def _is_short(self, call: OpenCall, robot: RobotId, left: Collection[OrderId]) -> bool:
         """Return whether a robot has few lots left of those it was offered, while there are others."""
         offered = call.offered[robot]
-        kept = sum(order in left and order not in self._state.robots[robot].unfit for order in offered)
+        kept = sum(order in left and robot not in self._state.orders[order].unfit for order in offered)
         return kept * KEPT_SHARE < min(len(offered), len(left)) and kept < len(left)
 
     def _eligible(self, call: OpenCall, robot: RobotId, orders: dict[OrderId, Order], now_ns: int) -> Iterable[SealedAsk]:
@@ -292,17 +316,8 @@ def _page(call: OpenCall, offered: Collection[OrderId], won: tuple[OrderId, ...]
     return Call(call=call.id, round=call.round, won=won, page=0, pages=1, close_ns=call.close_ns, lots=lots)
 
 
-def _cooling(orders: Iterable[Order], now_ns: int) -> defaultdict[RobotId, set[OrderId]]:
-    """Return which orders each robot may not ask for now."""
-    found: defaultdict[RobotId, set[OrderId]] = defaultdict(set)
-    for order in orders:
-        for robot, until_ns in order.cool_until_ns.items():
-            if now_ns < until_ns:
-                found[robot].add(order.id)
-    return found
-
-
-def _lot(order: Order) -> Lot:
+def lot_of(order: Order) -> Lot:
+    """Return an order as robots are asked for it."""
     return Lot(
         order=order.id,
         pickup=order.pickup,

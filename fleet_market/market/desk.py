@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fleet_market.contracts import Contract, Order
 from fleet_market.errors import PlaceError
 from fleet_market.ids import CustomerId, MessageId, OrderId, TransferId, derive
@@ -14,6 +12,7 @@ from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import members_of
 from fleet_market.market.state import PendingQuote, State
+from fleet_market.market.status import status
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     AnyBody,
@@ -28,8 +27,6 @@ from fleet_market.protocol.messages import (
     PostOrder,
     QuoteReply,
     QuoteRequest,
-    RobotView,
-    StatusReply,
     StatusRequest,
     WhyReply,
     WhyRequest,
@@ -60,7 +57,7 @@ class Desk:
             case WhyRequest() as body:
                 _answer(command, "why", self._why(body), out)
             case StatusRequest() as body:
-                _answer(command, "status", self._status(body, command.now_ns), out)
+                _answer(command, "status", status(self._state, body, command.now_ns), out)
 
     def _post(self, command: Command, body: PostOrder, out: Outcome) -> OrderReply:
         state, known = self._state, self._state.orders.get(body.order)
@@ -74,9 +71,9 @@ class Desk:
         if body.deadline_s <= body.release_s:
             errors.append(_error("deadline_s", body.deadline_s, f"use a time after release_s ({body.release_s:g})"))
         pickup, dropoff = (self._place(getattr(body, f), f, errors) for f in ("pickup", "dropoff"))
-        heaviest = max((r.announce.max_payload_kg for r in state.robots.values()), default=None)
-        if heaviest is not None and body.payload_kg > heaviest:
-            errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {heaviest:g} kg"))
+        most_kg = state.heaviest_kg
+        if most_kg is not None and body.payload_kg > most_kg:
+            errors.append(_error("payload_kg", body.payload_kg, f"no robot carries it: use at most {most_kg:g} kg"))
         errors += self._link_errors(body, command.source)
         if errors or pickup is None or dropoff is None:
             return OrderReply(order=body.order, result="refused", errors=tuple(errors))
@@ -100,7 +97,7 @@ class Desk:
         )
         if not state.hold_budget(order, command.now_ns, out):
             return OrderReply(order=body.order, result="refused", errors=(self._cannot_pay(order),))
-        state.orders[order.id] = state.live[order.id] = order
+        state.add_order(order)
         state.announce(order, out)
         return OrderReply(order=order.id, result="accepted", view=order.view())
 
@@ -121,7 +118,7 @@ class Desk:
             if body.group_size != 1:
                 errors.append(_error("group_size", body.group_size, "name the group, or leave the size out"))
             return errors
-        members = [o for o in state.live.values() if (o.group, o.customer) == (body.group, customer)]
+        members = [state.live[name] for name in state.groups.get((CustomerId(customer), body.group), ())]
         sizes = {o.group_size for o in members} - {body.group_size}
         if sizes:
             errors.append(_error("group_size", body.group_size, f"the group was announced with {min(sizes)} orders"))
@@ -161,6 +158,7 @@ class Desk:
             self._state.revoke(contract, "cancelled by its customer", command.now_ns, out)
         for other in members_of(self._state, order):
             other.group_size -= other is not order
+            self._state.look_again([other.id])
         self._state.close_order(order, OrderState.CANCELLED, "cancelled by its customer", command.now_ns, out)
         return OrderReply(order=order.id, result="cancelled", view=order.view())
 
@@ -202,42 +200,14 @@ class Desk:
         order = self._state.orders.get(body.order)
         if order is None:
             return WhyReply(order=body.order, found=False)
-        return WhyReply(order=body.order, found=True, view=order.view(), records=records.newest(order.records))
-
-    def _status(self, body: StatusRequest, now_ns: int) -> StatusReply:
-        debits, credits_ = self._state.ledger.totals()
-        wanted: Callable[[Order], bool] = lambda o: body.order is None or o.id == body.order  # noqa: E731
-        return StatusReply(
-            now_ns=now_ns,
-            robots=tuple(self._robot_views()) if body.what == "robots" else (),
-            orders=tuple(o.view() for o in self._state.orders.values() if wanted(o)) if body.what == "orders" else (),
-            sum_debits_uc=debits,
-            sum_credits_uc=credits_,
-            escrow_left_uc=self._state.ledger.escrow_left_uc(),
+        return WhyReply(
+            order=body.order,
+            found=True,
+            view=order.view(),
+            records=records.newest(order.records),
+            levels=order.levels,
+            trades=tuple(order.trades),
         )
-
-    def _robot_views(self) -> list[RobotView]:
-        views = []
-        for robot, known in sorted(self._state.robots.items()):
-            contracts = self._state.of_robot(robot)
-            latest = next((c for c in contracts if c.phase is not Phase.QUEUED), None)
-            seen = known.position
-            pose = seen.pose if seen is not None else latest.pose if latest is not None else None
-            views.append(
-                RobotView(
-                    robot=robot,
-                    owner=known.announce.owner,
-                    robot_type=known.announce.robot_type,
-                    online=known.online,
-                    pose=pose,
-                    soc=None if seen is None else seen.soc,
-                    doing=seen.doing if seen is not None else latest.phase if latest is not None else "idle",
-                    contracts=tuple(c.order for c in contracts),
-                    settled=known.settled,
-                    earned_uc=known.earned_uc,
-                )
-            )
-        return views
 
 
 def _answer(command: Command, kind: str, body: AnyBody, out: Outcome) -> None:

@@ -14,7 +14,8 @@ def set_halted(state: State, body: Halt, now_ns: int, out: Outcome) -> None:
     """Halt the market, or let it go on.
 
     A halt ends the open batch without a sale and takes back the awards that no robot has accepted yet, without blame:
-    their orders wait for the market to go on. Contracts under way are followed, proved and paid as ever.
+    their orders wait for the market to go on. Contracts under way are followed, proved and paid as ever, those included
+    that have just been sold on and whose new robot has still to accept: their old one has let go of them.
     """
     if state.halted is body.halted:
         return
@@ -27,9 +28,10 @@ def set_halted(state: State, body: Halt, now_ns: int, out: Outcome) -> None:
 
 
 def _take_back(state: State, now_ns: int, out: Outcome) -> None:
-    for contract in [c for c in state.contracts.values() if not c.accepted]:
+    for contract in [c for c in state.contracts.values() if not (c.accepted or c.principals)]:
         order = state.revoke(contract, REASON, now_ns, out)
         del order.cool_until_ns[contract.robot]
         order.attempts -= 1
         order.reopen(REASON)
+        state.put_on_sale(order, now_ns)
         state.announce(order, out)

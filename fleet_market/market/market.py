@@ -13,6 +13,7 @@ from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
+from fleet_market.market.resales import Resales
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
@@ -21,11 +22,14 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    Offer,
     Position,
     PostOrder,
+    Prepared,
     Presence,
     QuoteRequest,
     Receipt,
+    ResaleAsk,
     StatusRequest,
     WhyRequest,
 )
@@ -48,7 +52,7 @@ class Market:
 
     def __init__(self, places: PlaceBook) -> None:
         self.state = State()
-        self._batches = Batches(self.state)
+        self._batches, self._resales = Batches(self.state), Resales(self.state)
         self._places = LoggedPlaces(places)
         self._desk = Desk(self.state, self._places)
         self._execution = Execution(self.state)
@@ -78,6 +82,8 @@ class Market:
                 self.state.paused = body.paused
             case Halt() as body:
                 set_halted(self.state, body, command.now_ns, out)
+                if body.halted:
+                    self._resales.stop(out)
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -90,6 +96,12 @@ class Market:
             case Receipt() as body:
                 out.done.append(body.of)
                 out.changed = True
+            case ResaleAsk() as body:
+                self._resales.take(RobotId(command.source), body, command.now_ns, out)
+            case Prepared() as body:
+                self._resales.prepared(command, body, out)
+            case Offer() as body:
+                self._resales.offer(RobotId(command.source), body, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -104,6 +116,8 @@ class Market:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
         state.call, state.next_batch_ns, state.paused = None, now_ns, False
+        state.next_resale_ns = now_ns
+        self._resales.stop(out)
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -122,7 +136,8 @@ class Market:
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
-        self._batches.tick(now_ns, out)
+        self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
+        self._resales.tick(now_ns, out)
 
     def _robot(self, command: Command, body: Body, out: Outcome) -> None:
         robots, robot = self.state.robots, RobotId(command.source)
@@ -133,15 +148,18 @@ class Market:
                     raise ProtocolError("too_many_robots", f"{robot} would be more than {MAX_ROBOTS}")
                 sid, online = self.state.early_presence.pop(robot, (0, False))
                 robots[robot] = RobotRecord(body, sid, online, at=body.home)
+                self.state.heaviest_kg = max(body.max_payload_kg, self.state.heaviest_kg or 0.0)
                 out.changed = True
             case Announce() if known is not None and known.announce != body:
                 known.announce, out.changed = body, True
+                self.state.heaviest_kg = max(known.announce.max_payload_kg for known in robots.values())
             case Presence() if known is not None and command.sid >= known.sid:
                 online = body.status == "online"
                 out.changed = (known.online, known.sid) != (online, command.sid)
                 known.online, known.sid = online, command.sid
                 if not online:
                     self._batches.gone(robot, command.now_ns, out)
+                    self._resales.gone(robot, command.now_ns, out)
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

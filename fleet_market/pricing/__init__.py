@@ -1,6 +1,6 @@
 """What a task costs a robot: energy, wear and time, in closed form from the plan and the spec sheet."""
 
-from fleet_market.pricing.ask import PriceQuote, Tariff, asks_uc, price
+from fleet_market.pricing.ask import PriceQuote, QuoteArray, Tariff, asks_uc, price, price_many
 from fleet_market.pricing.calibration import Calibration, CalibrationView
 from fleet_market.pricing.duration import DurationModel
 from fleet_market.pricing.energy import EnergyModel, Features, duration_s, energy_j
@@ -18,10 +18,12 @@ __all__ = [
     "PlanArray",
     "PlanLeg",
     "PriceQuote",
+    "QuoteArray",
     "Tariff",
     "TaskPlan",
     "asks_uc",
     "duration_s",
     "energy_j",
     "price",
+    "price_many",
 ]

@@ -8,7 +8,8 @@ The parts (`ASK_PARTS`) add up to the ask exactly:
   owner states it in `RobotType.time_rent_uc_per_h`; `life.calendar_rent_uc_per_h` says what the calendar's part is,
 * risk: the margin against the winner's curse (`margin`) on what is uncertain. Whatever makes a task longer makes it take
   more energy too, so the standard deviations of both are added as if they always went together: never too little,
-* opportunity: rent for the time that the robot will spend at a charger to take the energy in again.
+* opportunity: rent for the time that the robot will spend at a charger to take the energy in again; in the ask for a lot
+  also what the delay of the orders that the robot holds already costs their customers (`robot.pricing`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fleet_market.body import RobotType
 from fleet_market.pricing.ageing import S_PER_H
 from fleet_market.pricing.duty import Duty, duties_of, duty_of
 from fleet_market.pricing.energy import Features, charger_j, duration_s, energy_j
 from fleet_market.pricing.kalman import Estimate
-from fleet_market.pricing.margin import USUAL_BIDDERS, margin_uc
+from fleet_market.pricing.margin import USUAL_BIDDERS, curse_factor, margin_uc
 from fleet_market.pricing.plan import FloatArray, PlanArray, TaskPlan
 from fleet_market.pricing.wear import WearCost, wear
 from fleet_market.protocol.messages import ASK_PARTS
@@ -106,6 +110,69 @@ def price(
     }
     parts_uc = tuple(math.ceil(costs[name]) for name in ASK_PARTS)
     return PriceQuote(sum(parts_uc), parts_uc, drawn, time, duty, worn)
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteArray:
+    """The prices of many plans of one robot.
+
+    Parameters
+    ----------
+    parts_uc : (plans, 9) int64 array
+        In the order of `ASK_PARTS`.
+    energy_j, energy_sd_j : (plans,) float64 array
+    lasts_s, lasts_sd_s : (plans,) float64 array
+    """
+
+    parts_uc: NDArray[np.int64]
+    energy_j: FloatArray
+    energy_sd_j: FloatArray
+    lasts_s: FloatArray
+    lasts_sd_s: FloatArray
+
+
+def price_many(
+    plans: PlanArray,
+    features: Features,
+    robot: RobotType,
+    tariff: Tariff,
+    *,
+    energy_j: tuple[FloatArray, FloatArray],
+    lasts_s: tuple[FloatArray, FloatArray],
+    bidders: int = USUAL_BIDDERS,
+    battery_factor: float = 1.0,
+) -> QuoteArray:
+    """Return what `price` returns, for many plans at once.
+
+    Parameters
+    ----------
+    plans : PlanArray
+        Of one axis beside that of the legs.
+    features : Features
+        Of these plans.
+    robot : RobotType
+    tariff : Tariff
+    energy_j, lasts_s : pairs of (plans,) float64 arrays
+        Means and standard deviations.
+    bidders : int
+    battery_factor : float
+    """
+    (drawn, drawn_sd), (time, time_sd) = energy_j, lasts_s
+    worn = wear(duties_of(plans, features, robot, drawn, time), robot, battery_factor=battery_factor)
+    energy_rate = charger_j(1.0, robot) / J_PER_KWH * tariff.energy_uc_per_kwh
+    time_rate = robot.time_rent_uc_per_h / S_PER_H
+    charging_rate = time_rate / _charging_w(robot)
+    battery_rate = np.where(drawn > 0, worn.battery.uc / np.where(drawn > 0, drawn, 1.0), 0.0)
+    doubt_uc = drawn_sd * (energy_rate + battery_rate + charging_rate) + time_sd * time_rate
+    costs = {name: term.uc for name, term in worn.terms().items()}
+    costs |= {
+        "energy": drawn * energy_rate,
+        "time": time * time_rate,
+        "risk": doubt_uc * curse_factor(bidders),
+        "opportunity": drawn * charging_rate,
+    }
+    columns = [np.broadcast_to(np.ceil(costs[name]), drawn.shape) for name in ASK_PARTS]
+    return QuoteArray(np.stack(columns, axis=-1).astype(np.int64), drawn, drawn_sd, time, time_sd)
 
 
 def asks_uc(plans: PlanArray, features: Features, robot: RobotType, tariff: Tariff) -> FloatArray:

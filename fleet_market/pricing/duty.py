@@ -66,7 +66,13 @@ def duty_of(plan: TaskPlan, robot: RobotType, drawn_j: float, lasts_s: float) ->
     )
 
 
-def duties_of(plans: PlanArray, features: Features, robot: RobotType) -> Duty:
+def duties_of(
+    plans: PlanArray,
+    features: Features,
+    robot: RobotType,
+    drawn_j: FloatArray | None = None,
+    lasts_s: FloatArray | None = None,
+) -> Duty:
     """Return what many plans ask of the parts of robots of one type, in arrays of shape (...).
 
     Parameters
@@ -75,9 +81,13 @@ def duties_of(plans: PlanArray, features: Features, robot: RobotType) -> Duty:
     features : Features
         Of these plans.
     robot : RobotType
+    drawn_j, lasts_s : (...) float64 array, optional
+        Energies and durations, as in `duty_of`; by the spec sheet where they are not given.
     """
     load = 1 + plans.payload_kg / robot.mass_kg
-    drawn_j, lasts_s = features.energy_j, features.duration_s
+    drawn_j = features.energy_j if drawn_j is None else drawn_j
+    lasts_s = features.duration_s if lasts_s is None else lasts_s
+    drive_s = np.maximum(0.0, lasts_s - features.dwell_s)
     hours = np.where(lasts_s > 0, lasts_s, np.inf) / S_PER_H
     travel_m = features.drive_m.sum(-1)
     return Duty(
@@ -86,7 +96,7 @@ def duties_of(plans: PlanArray, features: Features, robot: RobotType) -> Duty:
         travel_m=travel_m,
         load_m=(plans.length_m * load).sum(-1),
         scrub_rad=(plans.turn_rad * load).sum(-1),
-        drive_h=features.drive_s.sum(-1) / S_PER_H,
+        drive_h=drive_s / S_PER_H,
         current_ratio=_current_ratios(plans, travel_m, robot) if robot.wear.brush_set_uc else 0.0,
     )
 

@@ -1,7 +1,8 @@
 """The robot's agent: bids, holds contracts, gets the right of way, has its driver do the work, and proves it.
 
 A state machine without clock and without I/O: messages, telemetry and results of jobs go in, effects come out. What it
-knows is in `situation`; `dealing` answers the market, `execution` does the work, `reports` says how far it is.
+knows is in `situation`; `dealing` answers the market, `resale` trades contracts with other robots, `execution` does the
+work, `losses` handles what comes to nothing, `reports` says how far it is.
 """
 
 from __future__ import annotations
@@ -14,27 +15,29 @@ from fleet_market.protocol.messages import (
     Award,
     Call,
     Cancel,
-    Phase,
+    Keep,
+    Prepare,
+    Reauction,
     Receipt,
     Release,
     Reroute,
     Route,
     Settle,
 )
+from fleet_market.robot.bidding import Bidder
 from fleet_market.robot.dealing import Dealer
 from fleet_market.robot.effects import Effect, ReleaseJob
 from fleet_market.robot.execution import PATIENCE_S, Worker
 from fleet_market.robot.learning import Learner
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.reports import Reporter
-from fleet_market.robot.situation import AgentConfig, Doing, Purpose, Situation
+from fleet_market.robot.resale import Reseller
+from fleet_market.robot.situation import AgentConfig, Doing, Situation
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
 
 __all__ = ["Agent", "AgentConfig", "Doing"]
-
-REQUEST_AGAIN_S = 3.0
 
 
 class Agent:
@@ -45,18 +48,27 @@ class Agent:
     config : AgentConfig
     memory : Memory, optional
         What the robot has learned before; a new robot knows its data sheet.
+    bidder : Bidder, optional
+        Prices the lots; by default what it costs to do each after all that the robot has.
     """
 
-    def __init__(self, config: AgentConfig, memory: Memory | None = None) -> None:
+    def __init__(self, config: AgentConfig, memory: Memory | None = None, bidder: Bidder | None = None) -> None:
         self.config = config
         self.memory = memory or Memory(config.type)
         self.situation = Situation(config, self.memory)
         self.epoch: int | None = None
         self._voice = Voice(config.robot, config.session)
-        self._worker = Worker(self.situation, self._voice)
-        self._dealer = Dealer(self.situation, self._voice, self._worker.replan)
+        bidder = bidder or self._bidder()
+        self._worker = Worker(self.situation, self._voice, bidder)
+        self._losses = self._worker.losses
+        self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
+        self._reseller = Reseller(self.situation, self._voice, bidder, self._dealer)
         self._learner = Learner(self.situation, self._voice)
         self._reporter = Reporter(self.situation, self._voice)
+
+    def _bidder(self) -> Bidder:
+        config = self.config
+        return Bidder(config.type, config.roadmap, config.chargers, config.tariff, self.memory, config.surfaces)
 
     @property
     def doing(self) -> Doing:
@@ -79,7 +91,14 @@ class Agent:
             case Award() if self.epoch is None or body.epoch >= self.epoch:
                 self._dealer.take_award(body, now_ns)
             case Cancel():
-                self._worker.lose(body, now_ns)
+                self._losses.lose(body, now_ns)
+                self._voice.say("receipt", Receipt(of=message))
+            case Reauction():
+                self._reseller.answer(body, now_ns)
+            case Prepare():
+                self._reseller.let_go(body, now_ns)
+            case Keep():
+                self._reseller.keep(body)
                 self._voice.say("receipt", Receipt(of=message))
             case Settle():
                 self._learner.learn(body.contract, now_ns)
@@ -93,7 +112,7 @@ class Agent:
                 if now.job is not None:
                     self._voice.want(ReleaseJob(now.job.id, now.trip.released - now.trip.at))
             case Reroute() if now.trip is not None and body.route == now.trip.route.route:
-                self._worker.replan(body.reason)
+                self._losses.replan(body.reason)
             case _:
                 pass
         return self._decide(now_ns)
@@ -118,10 +137,8 @@ class Agent:
     def step_done(self, job_id: str, step: int, now_ns: int) -> list[Effect]:
         """Take note that a step of the running job is done."""
         now = self.situation
-        if now.job is not None and now.job.id == job_id and step == 0 and now.tasks and len(now.job.steps) > 1:
-            phase = {Purpose.PICKUP: Phase.LOADING, Purpose.DROPOFF: Phase.UNLOADING}.get(now.purpose)
-            if phase is not None and now.put_back is None:
-                now.tasks[0].phase = phase
+        if now.job is not None and now.job.id == job_id and step == 0 and len(now.job.steps) > 1:
+            self._worker.arrived()
         return self._decide(now_ns)
 
     def job_ended(self, result: Result, now_ns: int) -> list[Effect]:
@@ -135,14 +152,15 @@ class Agent:
         elif result.end is End.CANCELLED:
             now.ask_again = True
         else:
-            self._worker.failed(f"{result.end}: {result.reason}", now_ns)
+            self._losses.failed(f"{result.end}: {result.reason}", now_ns)
         now.passed = 0
+        self._reseller.offer(now_ns)
         return self._decide(now_ns)
 
     def _follow(self, body: Auctioneer) -> None:
         if self.epoch is not None and body.epoch > self.epoch:
             self.situation.asked = None
-            self._worker.replan("the market has started anew")
+            self._losses.replan("the market has started anew")
         self.epoch = max(body.epoch, self.epoch or 0)
 
     def _decide(self, now_ns: int) -> list[Effect]:
@@ -151,8 +169,6 @@ class Agent:
         pose: Pose | None = None if now.telemetry is None else now.telemetry.pose
         if now.telemetry is not None and pose is not None and now.job is None and now.asked is None:
             self._worker.begin_next(now.telemetry, pose, now_ns)
-        elif now.asked is not None and now_ns - now.asked[2] >= ns(REQUEST_AGAIN_S):
-            request, purposes, _ = now.asked
-            now.asked = (request, purposes, now_ns)
-            self._voice.say("route", request)
+        else:
+            self._worker.ask_again(now_ns)
         return self._voice.take()

@@ -1,63 +1,62 @@
-"""What a robot asks for a lot: the cost of adding it to the end of the schedule it already has."""
+"""What a robot asks for a lot: by how much its whole queue grows dearer with it.
+
+    ask = cost(queue with the lot) - cost(queue as it is)
+
+The `planning` chooses where in the queue the lot's stops go, charging stops included; `pricing` says what both queues cost,
+leg by leg as they would be driven. To the robot's own cost is added what the orders that it holds already lose by being
+later; what the lot itself loses by lateness is not in the ask: the market counts it from `finish_ns`.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from fleet_market.body import Pose, RobotType
 from fleet_market.errors import UnreachableError
-from fleet_market.ids import CallId
-from fleet_market.maps.roadmap import Leg, Roadmap, leg, turn_between
+from fleet_market.ids import CallId, OrderId
+from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PlanLeg, PriceQuote, Tariff, TaskPlan, energy_j
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
-from fleet_market.protocol.messages import MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, Lot, Place, WirePose
+from fleet_market.protocol.messages import ASK_PARTS, MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, WirePose
+from fleet_market.robot.legs import USUAL_TURN_RAD, Legs
 from fleet_market.robot.memory import Memory
-from fleet_market.robot.tracking import SHARP_CORNER_RAD
+from fleet_market.robot.planning import DEADLINE_SD, J_PER_WH, RESERVE_SD, Planner, Rates
+from fleet_market.robot.pricing import Drive, QueuePrice, QueuePricer, growth_uc
+from fleet_market.robot.queue import Errand, Queue
 from fleet_market.units import ns
 
-J_PER_WH = 3600.0
-DEADLINE_SD = 1.3
-"""A deadline is promised when the task ends before it with a probability of 90 % (normal distribution)."""
 MAX_ASK_BYTES = MAX_INBOUND_BYTES - 512
 """Of the body of an answer; the rest is left for its envelope."""
-RESERVE_SD = 2.0
-"""The reserve is kept unless a task takes more energy than this many standard deviations above what is expected."""
+SAME_S = 0.01
+"""An order is not made later by less than this."""
+OPPORTUNITY = ASK_PARTS.index("opportunity")
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """Where a robot's present schedule leaves it."""
+class Offer:
+    """What a robot asks for a lot, and how it would do it."""
 
-    pose: Pose
-    free_ns: int
+    queue: Queue
+    """The queue with the lot."""
+    ask_uc: int
+    parts_uc: tuple[int, ...]
     energy_j: float
-    """What the schedule still takes from the battery."""
-    sd_s: float = 0.0
-    """How unsure `free_ns` is; tasks err together, for what holds up one holds up all that follow."""
-
-    def then(self, task: Appraisal) -> Outlook:
-        """Return the outlook with one more task at the end of the schedule."""
-        quote = task.quote
-        free_ns = self.free_ns + ns(quote.lasts.mean)
-        return Outlook(task.end, free_ns, self.energy_j + quote.energy.mean, self.sd_s + quote.lasts.sd)
+    energy_sd_j: float
+    finish_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Appraisal:
-    """A task priced for one robot, from where its schedule ends."""
+class Refusal:
+    """Why a robot does not ask for a lot."""
 
-    plan: TaskPlan
-    quote: PriceQuote
-    end: Pose
-    to_charger_j: float
+    reason: DeclineReason
+    detail: str
 
 
 class Bidder:
-    """Prices tasks for one robot.
+    """Prices lots for one robot.
 
     Parameters
     ----------
@@ -80,66 +79,156 @@ class Bidder:
         memory: Memory,
         surfaces: Surfaces,
     ) -> None:
-        self._robot, self._roadmap, self._tariff = robot, roadmap, tariff
-        self._memory, self._surfaces = memory, surfaces
-        nodes = (roadmap.nearest(c.x, c.y) for c in chargers)
-        self._charger_nodes = tuple(sorted({n for n in nodes if n is not None}))
+        self._robot, self._tariff, self._memory = robot, tariff, memory
+        self.legs = Legs(roadmap, chargers, surfaces)
+        self._planner = Planner(robot, self.legs)
+        self._pricer = QueuePricer(robot, self.legs, tariff, memory)
 
-    def appraise(self, start: Pose, pickup: Place | None, dropoff: Place, payload_kg: float) -> Appraisal:
-        """Return the price of a task; without `pickup` the parcel is aboard already.
+    def quote(self, plan: TaskPlan) -> PriceQuote:
+        """Return the price of a plan as the robot knows itself now."""
+        return self._memory.quote(plan, self._tariff)
+
+    def cost(self, queue: Queue) -> QueuePrice:
+        """Return what a queue costs; `total_uc` is the sum.
 
         Raises
         ------
         UnreachableError
-            If no way leads to one of the places.
+            If no way leads to one of its places.
         """
-        stops = [(dropoff, payload_kg)] if pickup is None else [(pickup, 0.0), (dropoff, payload_kg)]
-        legs: list[PlanLeg] = []
-        at = start
-        for place, aboard_kg in stops:
-            way = leg(self._roadmap, at, place)
-            legs += _plan_legs(way, aboard_kg, self._surfaces)
-            at = _end(way)
-        plan = TaskPlan(tuple(legs), len(stops) * self._robot.handling_s)
-        return Appraisal(plan, self._memory.quote(plan, self._tariff), at, self._to_charger_j(at))
+        return self._pricer.prices([self.drive(queue)])[0]
 
-    def answer(self, number: int, lot: Lot, outlook: Outlook, soc: float) -> AskLine | DeclineLine:
-        """Return the marginal ask for lot `number` of a call given the schedule, or why there is none."""
-        robot = self._robot
-        if lot.payload_kg > robot.max_payload_kg:
-            return _decline(number, DeclineReason.PAYLOAD, f"carries {robot.max_payload_kg:g} kg at most")
+    def drive(self, queue: Queue) -> Drive:
+        """Return a queue as it is driven, with the charging stops that it needs."""
+        return self._planner.drive(queue, self._rates())
+
+    def ask(self, lot: Errand, given: Queue, without: Collection[OrderId] = ()) -> Offer | Refusal:
+        """Return what the robot asks for a lot; see `asks`."""
+        return self.asks([lot], given, without)[0]
+
+    def asks(self, lots: Sequence[Errand], given: Queue, without: Collection[OrderId] = ()) -> list[Offer | Refusal]:
+        """Return what the robot asks for each of some lots alone, or why it does not.
+
+        Parameters
+        ----------
+        lots : sequence of Errand
+        given : Queue
+            What it is going to do anyway.
+        without : collection of OrderId
+            Orders of it that it would give away first; must be only queued.
+
+        Raises
+        ------
+        InputError
+            If an order of `without` is not in the queue, or is being executed.
+        """
+        queue = given.without(without)
+        rates = self._rates()
+        answers: dict[int, Offer | Refusal] = {}
+        for i, lot in enumerate(lots):
+            if (refusal := self._unfit(lot, queue)) is not None:
+                answers[i] = refusal
+        able = [i for i in range(len(lots)) if i not in answers]
         try:
-            task = self.appraise(outlook.pose, lot.pickup, lot.dropoff, lot.payload_kg)
+            base = self._pricer.prices([self._planner.drive(queue, rates)])[0]
         except UnreachableError as error:
-            return _decline(number, DeclineReason.UNREACHABLE, str(error))
-        quote = task.quote
-        capacity_j = robot.battery.capacity_wh * J_PER_WH
-        drawn_j = outlook.energy_j + quote.energy.mean + RESERVE_SD * quote.energy.sd + task.to_charger_j
-        needed = robot.battery.reserve_soc + drawn_j / capacity_j
-        if soc < needed:
-            return _decline(number, DeclineReason.BATTERY, f"has {soc:.1%}, needs {needed:.1%}")
-        finish_ns = outlook.free_ns + ns(quote.lasts.mean)
-        late_s = (finish_ns + ns(DEADLINE_SD * (outlook.sd_s + quote.lasts.sd)) - lot.deadline_ns) / 1e9
-        if late_s > 0 and lot.lateness_uc_per_h == 0:
-            return _decline(number, DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
-        return AskLine(
-            lot=number,
-            ask_uc=quote.ask_uc,
-            parts_uc=quote.parts_uc,
-            energy_j=round(quote.energy.mean, 1),
-            energy_sd_j=round(quote.energy.sd, 1),
-            finish_ns=finish_ns,
+            return [Refusal(DeclineReason.UNREACHABLE, str(error))] * len(lots)
+        found = self._planner.insertions(queue, [lots[i] for i in able], rates)
+        drives = [one or self._planner.drive(queue.appended(lots[i]), rates) for i, one in zip(able, found, strict=True)]
+        for i, drive, price in zip(able, drives, self._pricer.prices(drives), strict=True):
+            answers[i] = self._judged(lots[i], base, drive, price)
+        return [answers[i] for i in range(len(lots))]
+
+    def taken(self, lot: Errand, queue: Queue) -> Queue:
+        """Return the queue with a lot that the robot has won, at the place that it asked for; at the end if there is none.
+
+        Raises
+        ------
+        UnreachableError
+            If no way leads to it.
+        """
+        if (refusal := self._unfit(lot, queue)) is not None and refusal.reason is DeclineReason.UNREACHABLE:
+            raise UnreachableError(refusal.detail)
+        found = self._planner.insertions(queue, [lot], self._rates())[0]
+        return queue.appended(lot) if found is None else found.queue
+
+    def _rates(self) -> Rates:
+        return Rates.learned(self._robot, self._memory, self._tariff)
+
+    def _unfit(self, lot: Errand, queue: Queue) -> Refusal | None:
+        """Return why no queue at all can have the lot."""
+        if lot.payload_kg > self._robot.max_payload_kg:
+            return Refusal(DeclineReason.PAYLOAD, f"carries {self._robot.max_payload_kg:g} kg at most")
+        if any(errand.order == lot.order for errand in queue.errands):
+            return Refusal(DeclineReason.BUSY, "has it already")
+        try:
+            at = queue.pose if lot.pickup is None else self.legs.way(queue.pose, lot.pickup).end
+            self.legs.way(at, lot.dropoff)
+        except UnreachableError as error:
+            return Refusal(DeclineReason.UNREACHABLE, str(error))
+        return None
+
+    def _judged(self, lot: Errand, base: QueuePrice, drive: Drive, price: QueuePrice) -> Offer | Refusal:
+        """Return the offer to take a lot by driving like this, or what that breaks."""
+        queue = drive.queue
+        if (refusal := self._empty(drive, price)) is not None:
+            return refusal
+        if (refusal := self._late(lot, base, queue, price)) is not None:
+            return refusal
+        held_uc = sum(uc for order, uc in price.lateness_uc.items() if order != lot.order)
+        parts_uc = list(price.parts_uc)
+        parts_uc[OPPORTUNITY] += held_uc
+        before_uc = list(base.parts_uc)
+        before_uc[OPPORTUNITY] += sum(base.lateness_uc.values())
+        grown_uc = growth_uc(parts_uc, before_uc)
+        return Offer(
+            queue=queue,
+            ask_uc=sum(grown_uc),
+            parts_uc=grown_uc,
+            energy_j=max(0.0, price.energy_j - base.energy_j),
+            energy_sd_j=max(0.0, price.energy_sd_j - base.energy_sd_j),
+            finish_ns=queue.now_ns + ns(price.drop_s[lot.order]),
         )
 
-    def _to_charger_j(self, at: Pose) -> float:
-        """Return the energy of the way to the nearest charger, 0 where there is no charger on the map."""
-        node = self._roadmap.nearest(at.x, at.y)
-        if node is None or not self._charger_nodes:
-            return 0.0
-        length_m = self._roadmap.to(self._charger_nodes).distance_m[node]
-        if math.isinf(length_m):
-            return 0.0
-        return energy_j(TaskPlan((PlanLeg(length_m, math.pi, 2, 0.0),)), self._robot)
+    @staticmethod
+    def _late(lot: Errand, base: QueuePrice, queue: Queue, price: QueuePrice) -> Refusal | None:
+        """Return which order that may not be late would be: the lot, or one that is made later by it."""
+        for errand in queue.errands:
+            drop_s = price.drop_s[errand.order]
+            late_s = drop_s * (1 + DEADLINE_SD * price.sd_share) - (errand.deadline_ns - queue.now_ns) / 1e9
+            if late_s <= 0 or errand.lateness_uc_per_h:
+                continue
+            if errand.order == lot.order:
+                return Refusal(DeclineReason.DEADLINE, f"would be {late_s:.0f} s late")
+            if drop_s > base.drop_s[errand.order] + SAME_S:
+                return Refusal(DeclineReason.DEADLINE, f"would make {errand.order} late")
+        return None
+
+    def _empty(self, drive: Drive, price: QueuePrice) -> Refusal | None:
+        """Return by how much the battery falls short of a queue that has no charging stop."""
+        queue, battery = drive.queue, self._robot.battery
+        if drive.charges:
+            return None
+        home_j = energy_j(TaskPlan((PlanLeg(self.legs.to_charger_m(price.end), USUAL_TURN_RAD, 2, 0.0),)), self._robot)
+        drawn_j = price.energy_j + RESERVE_SD * price.energy_sd_j + (home_j if self.legs.chargers else 0.0)
+        needed = battery.reserve_soc + drawn_j / (battery.capacity_wh * J_PER_WH)
+        if queue.soc < needed:
+            return Refusal(DeclineReason.BATTERY, f"has {queue.soc:.1%}, needs {needed:.1%}")
+        return None
+
+
+def line_of(number: int, answer: Offer | Refusal) -> AskLine | DeclineLine:
+    """Return an answer as it goes over the wire, for lot `number` of a call."""
+    if isinstance(answer, Refusal):
+        return DeclineLine(lot=number, reason=answer.reason, detail=answer.detail[:40])
+    return AskLine(
+        lot=number,
+        ask_uc=answer.ask_uc,
+        parts_uc=answer.parts_uc,
+        energy_j=round(answer.energy_j, 1),
+        energy_sd_j=round(answer.energy_sd_j, 1),
+        finish_ns=answer.finish_ns,
+    )
 
 
 def sealed(call: CallId, number: int, at: WirePose | None, asks: Sequence[AskLine], declines: Sequence[DeclineLine]) -> Ask:
@@ -151,36 +240,3 @@ def sealed(call: CallId, number: int, at: WirePose | None, asks: Sequence[AskLin
         if len(ask.model_dump_json()) <= MAX_ASK_BYTES:
             return ask
         (kept or by_price).pop()
-
-
-def _decline(number: int, reason: DeclineReason, detail: str) -> DeclineLine:
-    return DeclineLine(lot=number, reason=reason, detail=detail[:40])
-
-
-def _plan_legs(way: Leg, payload_kg: float, surfaces: Surfaces) -> list[PlanLeg]:
-    """Return what the way costs, by class of floor: it is driven in one go but for the corners that are turned in place."""
-    headings = [math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(way.points)]
-    corners = sum(turn_between(a, b) >= SHARP_CORNER_RAD for a, b in pairwise(headings))
-    pieces = surfaces.along(way.points)
-    driven_m = sum(pieces.values())
-    if not driven_m:
-        return [PlanLeg(way.length_m, way.turn_rad, 1 + corners, payload_kg)]
-    return [
-        PlanLeg(
-            way.length_m * share,
-            way.turn_rad * share,
-            (1 + corners) * share,
-            payload_kg,
-            grade=grade,
-            surface=surface,
-        )
-        for (surface, grade), share in ((key, length / driven_m) for key, length in pieces.items())
-    ]
-
-
-def _end(way: Leg) -> Pose:
-    (x, y), yaw = way.points[-1], 0.0
-    if len(way.points) > 1:
-        before = way.points[-2]
-        yaw = math.atan2(y - before[1], x - before[0])
-    return Pose(x, y, yaw)

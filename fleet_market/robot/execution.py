@@ -1,37 +1,42 @@
-"""A robot's execution of its contracts: it asks for the right of way, has its driver do the work, and proves it."""
+"""A robot's execution of its queue: it asks for the right of way, has its driver do the work, and proves it.
+
+The stops are visited in the order of `Situation.visits`; where the robot stands between two of them, it looks anew whether
+it must charge first. A way is asked for the next two stops at once. What is being executed is finished before anything
+else: new orders only change what comes behind it.
+"""
 
 from __future__ import annotations
 
+from itertools import takewhile
+from typing import Literal
+
 from fleet_market.body import Act, Go, Job, Link, Point, Pose, Telemetry
-from fleet_market.protocol.messages import (
-    Abort,
-    Award,
-    Cancel,
-    Complete,
-    Phase,
-    Route,
-    RouteRequest,
-    StepEvidence,
-    Stop,
-    WirePose,
-    printable,
-)
-from fleet_market.robot.effects import RunJob, StopJob
-from fleet_market.robot.situation import NEVER_NS, Doing, Done, Purpose, Situation, Trip
+from fleet_market.pricing import TaskPlan
+from fleet_market.protocol.messages import Complete, Phase, Route, RouteRequest, StepEvidence, Stop, WirePose
+from fleet_market.robot.bidding import Bidder
+from fleet_market.robot.effects import RunJob
+from fleet_market.robot.losses import Losses
+from fleet_market.robot.metering import Meter
+from fleet_market.robot.queue import Visit
+from fleet_market.robot.situation import NEVER_NS, Asked, Doing, Done, Goal, Situation, Trip
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
 
 CHARGE_MARGIN_SOC = 0.03
 """A robot this little above its reserve can do hardly any task: it charges when it has nothing to do."""
+CHARGE_SPARE_SOC = 0.01
+"""On top of what the queue needs, so that a little more than was expected does not mean another charging stop."""
+STOPS_AHEAD = 2
+"""Stops for which a way is asked at once: ways of others wait for all that was granted before."""
+REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
-RETRY_CHARGER_S, RETRY_FAULT_S = 20.0, 20.0
+RETRY_CHARGER_S = 20.0
+FROZEN_S = 5.0
+"""A market at work says within a second what becomes of a contract that was let go of; then others are done first."""
 PATIENCE_S = 120.0
 """A robot that has had no leave to drive for this long asks for another way, and after as long again gives its task up."""
-HANDOVER_WAIT_S = 240.0
-"""How long a robot that has lost a contract with the parcel aboard waits for the one that takes it over."""
 JOB_LIMIT_S = 1800.0
-EMPTY_KG = 0.5
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
@@ -39,277 +44,252 @@ CHARGE_S_PER_H = 3600.0
 
 
 class Worker:
-    """Carries out the contracts of one agent."""
+    """Carries out the contracts of one agent.
 
-    def __init__(self, situation: Situation, voice: Voice) -> None:
-        self._now, self._voice = situation, voice
+    Parameters
+    ----------
+    situation : Situation
+    voice : Voice
+    bidder : Bidder
+        Knows the ways and when the queue needs a charging stop.
+    """
 
-    def lose(self, body: Cancel, now_ns: int) -> None:
-        """Take note that a contract is gone, or that its parcel goes back."""
-        task = next((t for t in self._now.tasks if t.award.contract == body.contract), None)
-        if task is None:
-            return
-        if not body.bring_back:
-            self._drop(task, now_ns)
-        elif task.phase is not Phase.UNLOADING:
-            task.award = task.award.model_copy(update={"dropoff": task.award.pickup})
-            self.replan("the parcel goes back")
+    def __init__(self, situation: Situation, voice: Voice, bidder: Bidder) -> None:
+        self._now, self._voice, self._bidder = situation, voice, bidder
+        self.losses = Losses(situation, voice)
+        self._meter = Meter(situation, bidder.legs)
 
-    def _drop(self, task: Task, now_ns: int) -> None:
-        """Forget a contract that is gone; a parcel that is aboard waits for whoever takes it over."""
-        at_hand = task is self._now.tasks[0] and task.phase is not Phase.QUEUED
-        self._now.tasks.remove(task)
-        if not at_hand:
-            return
-        self._now.asked = None  # a way for it would be driven in vain
-        if task.phase is Phase.LOADING and self._now.job is not None:
-            self._now.put_back = task.award
-        elif task.aboard:
-            self._now.stranded_until_ns = now_ns + ns(HANDOVER_WAIT_S)
-            self._stop("the contract is gone")
-        else:
-            self.replan("the contract is gone")
+    # --- what comes next ------------------------------------------------------------------------------------------------
 
     def begin_next(self, telemetry: Telemetry, pose: Pose, now_ns: int) -> None:
         """Begin what is to be done next by a robot that stands and waits for nothing."""
+        now = self._now
         if telemetry.link is not Link.UP:
             return
-        if self._now.stranded_until_ns is not None:
-            self._wait_for_handover(telemetry, now_ns)
+        if now.orphans:
+            self.losses.wait_for_handover(telemetry, now_ns)
             return
-        if self._now.put_back is not None:
-            self._unload_again(pose, self._now.put_back, now_ns)
+        if now.put_back is not None:
+            self._start(self.losses.unload_again(pose), now_ns)
             return
-        if now_ns < self._now.wait_until_ns:
+        if now_ns < now.wait_until_ns:
             return
-        if self._now.doing is Doing.FAULT:
-            self._now.doing, self._now.ask_again = Doing.WAITING, True
-        if self._now.tasks:
-            self._work(self._now.tasks[0], pose, now_ns)
-        elif now_ns >= self._now.charge_from_ns and self._must_charge(telemetry):
-            if self._now.trip is None or self._now.ask_again or self._now.trip.purpose is not Purpose.CHARGE:
-                self._ask_route((Purpose.CHARGE,), pose, now_ns)
-            else:
-                self._drive(pose, now_ns)
-        elif self._now.ask_again or (
-            self._now.trip is None and pose.distance_to(self._now.config.home.x, self._now.config.home.y) > AT_HOME_M
-        ):
-            self._ask_route((), pose, now_ns)
-        elif self._now.trip is not None and not self._now.trip.over:
-            self._drive(pose, now_ns)
+        if now.doing is Doing.FAULT:
+            now.doing, now.ask_again = Doing.WAITING, True
+        if self._head_is_frozen(now_ns):
+            now.doing = Doing.WAITING
+            return
+        goals = self._goals(telemetry, now_ns)
+        if now.ask_again or not self._leads_to(goals, pose):
+            if not goals or goals[0].visit is None or now_ns >= now.retry_at_ns:
+                self._ask_route(goals, pose, now_ns)
+        elif now.trip is not None and not now.trip.over:
+            self._drive(now.trip, pose, now_ns)
         else:
-            self._now.doing = Doing.IDLE
+            now.doing = Doing.IDLE
 
-    def _work(self, task: Task, pose: Pose, now_ns: int) -> None:
-        if task.phase is Phase.QUEUED:
-            task.phase = Phase.TO_PICKUP
-            task.started_ns, task.energy_at_start_j = now_ns, self._now.energy_out_j()
-            self._now.ask_again = True
-        if self._now.ask_again or self._now.trip is None or self._now.trip.purpose not in (Purpose.PICKUP, Purpose.DROPOFF):
-            if now_ns >= task.retry_at_ns:
-                self._ask_route((Purpose.DROPOFF,) if task.aboard else (Purpose.PICKUP, Purpose.DROPOFF), pose, now_ns)
-        else:
-            self._drive(pose, now_ns)
+    def _goals(self, telemetry: Telemetry, now_ns: int) -> tuple[Goal, ...]:
+        """Return where the robot goes next; nothing: home."""
+        now = self._now
+        queue = now.queue(now_ns)
+        if queue is None or not queue.visits:
+            charge = self._must_charge(telemetry) and now_ns >= now.charge_from_ns
+            return (Goal(until_soc=now.config.type.battery.target_soc),) if charge else ()
+        halts = self._bidder.drive(queue).halts
+        if halts[0].order is None and halts[0].until_soc is not None and queue.soc < halts[0].until_soc:
+            until_soc = min(now.config.type.battery.target_soc, halts[0].until_soc + CHARGE_SPARE_SOC)
+            return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), queue.visits[:STOPS_AHEAD])
+        return tuple(Goal(visit, queue.place(visit)) for visit in ahead)
+
+    def _head_is_frozen(self, now_ns: int) -> bool:
+        """Return whether the next stop waits for word whether it is sold; what waits for long comes last."""
+        now = self._now
+        if not now.visits or not now.is_frozen(now.visits[0].order):
+            return False
+        if now_ns - min(since_ns for _, since_ns in now.frozen.values()) >= ns(FROZEN_S):
+            now.visits = tuple(sorted(now.visits, key=lambda visit: now.is_frozen(visit.order)))
+        return now.is_frozen(now.visits[0].order)
 
     def _must_charge(self, telemetry: Telemetry) -> bool:
         soc, battery = telemetry.battery.soc, self._now.config.type.battery
         if soc is None or not self._now.config.chargers:
             return False
-        on_the_way = self._now.trip is not None and self._now.trip.purpose is Purpose.CHARGE
+        trip = self._now.trip
+        on_the_way = trip is not None and trip.goal is not None and trip.goal.visit is None
         return soc < (battery.target_soc if on_the_way else battery.reserve_soc + CHARGE_MARGIN_SOC)
+
+    def _leads_to(self, goals: tuple[Goal, ...], pose: Pose) -> bool:
+        """Return whether the rest of the route leads where the robot is to go."""
+        trip, home = self._now.trip, self._now.config.home
+        if trip is None:
+            return not goals and pose.distance_to(home.x, home.y) <= AT_HOME_M
+        rest = trip.goals[trip.leg :]
+        return rest == goals[: len(rest)] and bool(rest) == bool(goals)
+
+    # --- the right of way -----------------------------------------------------------------------------------------------
+
+    def _ask_route(self, goals: tuple[Goal, ...], pose: Pose, now_ns: int) -> None:
+        now, handling_s = self._now, self._now.config.type.handling_s
+        stops = tuple(
+            Stop(place=goal.place, dwell_s=self._charging_s(goal) if goal.visit is None else handling_s) for goal in goals
+        )
+        request = RouteRequest(request=self._voice.name("route"), pose=WirePose.of(pose), stops=stops)
+        now.asked = Asked(request, goals, now_ns)
+        self._voice.say("route", request)
+        self._meter.set_out(goals[0] if goals else None, pose, now_ns)
+        task = now.at_hand
+        if task is not None and task.phase is Phase.QUEUED:
+            task.phase = Phase.TO_PICKUP
+
+    def ask_again(self, now_ns: int) -> None:
+        """Ask once more for a way that has not been answered."""
+        asked = self._now.asked
+        if asked is not None and now_ns - asked.at_ns >= ns(REQUEST_AGAIN_S):
+            asked.at_ns = now_ns
+            self._voice.say("route", asked.request)
+
+    def _charging_s(self, goal: Goal) -> float:
+        battery = self._now.config.type.battery
+        soc = 0.0 if self._now.telemetry is None else self._now.telemetry.battery.soc or 0.0
+        gain_w = battery.max_charge_w * battery.charge_efficiency - self._now.config.type.hotel_w
+        until_soc = battery.target_soc if goal.until_soc is None else goal.until_soc
+        return max(60.0, (until_soc - soc) * battery.capacity_wh * CHARGE_S_PER_H / max(gain_w, 1.0))
+
+    def take_route(self, route: Route, now_ns: int) -> None:
+        """Take the answer of the traffic control."""
+        now = self._now
+        if now.asked is None or route.request != now.asked.request.request:
+            return
+        goals, now.asked, now.ask_again = now.asked.goals, None, False
+        now.trip = Trip(route, goals if route.served else (), route.released)
+        now.passed = 0
+        if route.served:
+            if goals:
+                now.give_up = None
+            return
+        if not route.points:
+            now.trip = None
+        visit = goals[0].visit if goals else None
+        if visit is not None and (task := now.task(visit.order)) is not None:
+            now.retry_at_ns = now_ns + ns(RETRY_ROUTE_S)
+            if now.give_up is None or now.give_up[0] != visit:
+                now.give_up = (visit, now_ns + ns(GIVE_UP_ROUTE_S))
+            elif now_ns >= now.give_up[1]:
+                self.losses.abort(task, f"no way: {route.reason}", now_ns)
+        elif goals:
+            now.charge_from_ns = now_ns + ns(RETRY_CHARGER_S)
+        else:
+            now.wait_until_ns = now_ns + ns(RETRY_ROUTE_S)
+            now.ask_again = not route.points
 
     def wait_no_longer(self, now_ns: int) -> None:
         """Ask for another way; a robot that still does not get on with that one gives its task up."""
-        self._now.moved_ns = now_ns
-        if self._now.waited_before and self._now.tasks and self._now.tasks[0].phase is not Phase.QUEUED:
-            self._abort(f"no leave to drive for {2 * PATIENCE_S:g} s", now_ns)
+        now = self._now
+        now.moved_ns = now_ns
+        task = now.at_hand
+        if now.waited_before and task is not None:
+            self.losses.abort(task, f"no leave to drive for {2 * PATIENCE_S:g} s", now_ns)
         else:
-            self.replan("no leave to drive for long")
-        self._now.waited_before = True
+            self.losses.replan("no leave to drive for long")
+        now.waited_before = True
 
-    def _drive(self, pose: Pose, now_ns: int) -> None:
-        trip = self._now.trip
-        if trip is None:
-            return
-        end = trip.end_of_leg()
-        path: tuple[Point, ...] = trip.route.points[trip.at : end + 1]
-        last = path[-1]
-        yaw = self._final_yaw(trip)
+    # --- jobs -----------------------------------------------------------------------------------------------------------
+
+    def _drive(self, trip: Trip, pose: Pose, now_ns: int) -> None:
+        """Have the next leg driven, and done what is to be done at its end."""
+        now, goal = self._now, trip.goal
+        path: tuple[Point, ...] = trip.route.points[trip.at : trip.end_of_leg() + 1]
+        yaw = None if goal is None or goal.place is None else goal.place.yaw
         go = Go(
-            Pose(last[0], last[1], pose.yaw if yaw is None else yaw),
+            Pose(*path[-1], pose.yaw if yaw is None else yaw),
             path,
             released=max(1, trip.released - trip.at),
             tol_rad=None if yaw is None else 0.1,
         )
-        act = self._action(trip.purpose)
-        self._now.doing = {Purpose.CHARGE: Doing.CHARGING, Purpose.HOME: Doing.HOMING}.get(trip.purpose, Doing.WORKING)
-        if self._now.tasks and trip.purpose in (Purpose.PICKUP, Purpose.DROPOFF):
-            self._now.tasks[0].phase = Phase.TO_PICKUP if trip.purpose is Purpose.PICKUP else Phase.TO_DROPOFF
-        self._start((go,) if act is None else (go, act), now_ns)
-
-    def _final_yaw(self, trip: Trip) -> float | None:
-        match trip.purpose:
-            case Purpose.PICKUP:
-                return self._now.tasks[0].award.pickup.yaw
-            case Purpose.DROPOFF:
-                return self._now.tasks[0].award.dropoff.yaw
-            case _:
-                return None
-
-    def _action(self, purpose: Purpose) -> Act | None:
-        seconds = self._now.config.type.handling_s
-        match purpose:
-            case Purpose.PICKUP:
-                award = self._now.tasks[0].award
-                return Act("load", award.order, award.payload_kg, seconds)
-            case Purpose.DROPOFF:
-                award = self._now.tasks[0].award
-                return Act("unload", award.order, award.payload_kg, seconds)
-            case Purpose.CHARGE:
-                return Act("charge", until_soc=self._now.config.type.battery.target_soc)
-            case _:
-                return None
+        self._meter.set_out(goal, pose, now_ns)
+        if goal is None:
+            now.doing = Doing.HOMING
+            self._start((go,), now_ns)
+        elif goal.visit is None:
+            now.doing = Doing.CHARGING
+            self._start((go, Act("charge", until_soc=goal.until_soc)), now_ns)
+        elif (task := now.task(goal.visit.order)) is not None:
+            now.doing = Doing.WORKING
+            task.phase = Phase.TO_PICKUP if goal.visit.pickup else Phase.TO_DROPOFF
+            mass_kg, seconds = task.award.payload_kg, now.config.type.handling_s
+            act = Act("load" if goal.visit.pickup else "unload", task.order, mass_kg, seconds)
+            self._start((go, act), now_ns)
 
     def _start(self, steps: tuple[Go | Act, ...], now_ns: int) -> None:
-        self._now.job = Job(f"{self._now.config.robot}-{self._voice.number()}", steps)
-        self._now.passed, self._now.stopping = 0, False
-        self._now.moved_ns = now_ns
-        self._voice.want(RunJob(self._now.job, JOB_LIMIT_S if not self.charges(self._now.job) else 10 * JOB_LIMIT_S))
+        now = self._now
+        now.job = Job(f"{now.config.robot}-{self._voice.number()}", steps)
+        now.passed, now.stopping, now.moved_ns = 0, False, now_ns
+        self._voice.want(RunJob(now.job, 10 * JOB_LIMIT_S if self.charges(now.job) else JOB_LIMIT_S))
 
     @staticmethod
     def charges(job: Job) -> bool:
         """Return whether a job is to charge."""
         return any(isinstance(step, Act) and step.kind == "charge" for step in job.steps)
 
+    def arrived(self) -> None:
+        """Take note that the robot stands where its job is to load or unload."""
+        now, task, goal = self._now, self._now.at_hand, self._now.goal
+        if task is None or goal is None or goal.visit is None or now.put_back is not None:
+            return
+        task.phase = Phase.LOADING if goal.visit.pickup else Phase.UNLOADING
+        if now.weighed is None or now.weighed[0] != goal.visit:
+            now.weighed = (goal.visit, None if now.telemetry is None else now.telemetry.payload_kg)
+
     def leg_done(self, now_ns: int) -> None:
         """Take note that a job is done as it should be."""
-        trip = self._now.trip
-        if self._now.put_back is not None and trip is None:
-            self._now.put_back = None
-            self._now.ask_again = True
-            return
+        now, trip = self._now, self._now.trip
         if trip is None:
+            if now.put_back is not None:
+                now.put_back, now.ask_again = None, True
             return
-        purpose = trip.purpose
+        goal = trip.goal
         trip.at, trip.leg = trip.end_of_leg(), trip.leg + 1
-        self._now.last_position_ns = NEVER_NS
-        if purpose is Purpose.HOME:
-            self._now.doing = Doing.IDLE
-        if purpose not in (Purpose.PICKUP, Purpose.DROPOFF) or self._now.put_back is not None or not self._now.tasks:
+        now.last_position_ns = NEVER_NS
+        if goal is None:
+            now.doing = Doing.IDLE
+        if goal is None or goal.visit is None or now.put_back is not None:
             return
-        task, telemetry = self._now.tasks[0], self._now.telemetry
-        if telemetry is None or telemetry.pose is None:
+        task, telemetry = now.task(goal.visit.order), now.telemetry
+        if task is None or telemetry is None or telemetry.pose is None:
             return
-        evidence = StepEvidence(
-            kind="pickup" if purpose is Purpose.PICKUP else "dropoff",
-            pose=WirePose.of(telemetry.pose),
-            at_ns=now_ns,
-            payload_kg=None if telemetry.payload_kg is None else round(telemetry.payload_kg, 3),
-        )
-        task.steps.append(evidence)
-        if purpose is Purpose.PICKUP:
-            task.aboard = True
-            return
-        energy_j = round(max(0.0, self._now.energy_out_j() - task.energy_at_start_j), 1)
-        complete = Complete(contract=task.award.contract, steps=tuple(task.steps), energy_j=energy_j)
-        self._voice.must_say("complete", complete, now_ns, task.award.contract)
-        metered = telemetry.battery.energy_out_j is not None
-        self._now.done[task.award.contract] = Done(
-            task.appraisal, energy_j if metered else None, (now_ns - task.started_ns) / 1e9
-        )
-        while len(self._now.done) > MAX_UNSETTLED:
-            self._now.done.pop(next(iter(self._now.done)))
-        self._now.tasks.pop(0)
-        self._now.ask_again = bool(self._now.tasks)
-
-    def failed(self, reason: str, now_ns: int) -> None:
-        """Give the task up, if there is one, and try again to move after a while."""
-        self._now.ask_again = True
-        if self._now.telemetry is not None and (self._now.telemetry.payload_kg or 0.0) < EMPTY_KG:
-            self._now.put_back = None
-        if self._now.tasks and self._now.tasks[0].phase is not Phase.QUEUED:
-            self._abort(reason, now_ns)
-        self._now.doing = Doing.FAULT
-        self._now.wait_until_ns = now_ns + ns(RETRY_FAULT_S)
-
-    def _abort(self, reason: str, now_ns: int) -> None:
-        task, pose = self._now.tasks[0], None if self._now.telemetry is None else self._now.telemetry.pose
-        body = Abort(
-            contract=task.award.contract,
-            reason=printable(reason),
-            pose=WirePose.of(pose or self._now.config.home),
-            aboard=task.aboard,
-        )
-        self._voice.must_say("abort", body, now_ns, task.award.contract)
-        self._drop(task, now_ns)
-
-    def _wait_for_handover(self, telemetry: Telemetry, now_ns: int) -> None:
-        """Stand until another robot has taken the parcel."""
-        self._now.doing = Doing.FAULT
-        taken = telemetry.payload_kg is not None and telemetry.payload_kg < EMPTY_KG
-        if taken or (self._now.stranded_until_ns is not None and now_ns >= self._now.stranded_until_ns):
-            self._now.stranded_until_ns = None
-            self._now.ask_again = True
-
-    def _unload_again(self, pose: Pose, award: Award, now_ns: int) -> None:
-        """Set the parcel down where it was loaded: its order was cancelled meanwhile."""
-        self._now.trip = None
-        self._start((Go(pose), Act("unload", award.order, award.payload_kg, self._now.config.type.handling_s)), now_ns)
-
-    def replan(self, reason: str) -> None:
-        """Have another route as soon as possible: stop driving, but finish loading and unloading."""
-        self._now.ask_again = True
-        self._stop(reason)
-
-    def _stop(self, reason: str) -> None:
-        handling = bool(self._now.tasks) and self._now.tasks[0].phase in (Phase.LOADING, Phase.UNLOADING)
-        if self._now.job is not None and not self._now.stopping and not handling:
-            self._now.stopping = True
-            self._voice.want(StopJob(reason))
-
-    def _ask_route(self, purposes: tuple[Purpose, ...], pose: Pose, now_ns: int) -> None:
-        handling_s, stops = self._now.config.type.handling_s, []
-        for purpose in purposes:
-            match purpose:
-                case Purpose.PICKUP:
-                    stops.append(Stop(place=self._now.tasks[0].award.pickup, dwell_s=handling_s))
-                case Purpose.DROPOFF:
-                    stops.append(Stop(place=self._now.tasks[0].award.dropoff, dwell_s=handling_s))
-                case _:
-                    stops.append(Stop(place=None, dwell_s=self._charging_s()))
-        request = RouteRequest(request=self._voice.name("route"), pose=WirePose.of(pose), stops=tuple(stops))
-        self._now.asked = (request, purposes, now_ns)
-        self._voice.say("route", request)
-
-    def _charging_s(self) -> float:
-        battery = self._now.config.type.battery
-        soc = 0.0 if self._now.telemetry is None else self._now.telemetry.battery.soc or 0.0
-        gain_w = battery.max_charge_w * battery.charge_efficiency - self._now.config.type.hotel_w
-        return max(60.0, (battery.target_soc - soc) * battery.capacity_wh * CHARGE_S_PER_H / max(gain_w, 1.0))
-
-    def take_route(self, route: Route, now_ns: int) -> None:
-        """Take the answer of the traffic control."""
-        if self._now.asked is None or route.request != self._now.asked[0].request:
-            return
-        _, purposes, _ = self._now.asked
-        self._now.asked, self._now.ask_again = None, False
-        self._now.trip = Trip(route, purposes if route.served else (), route.released)
-        self._now.passed = 0
-        if route.served:
-            for task in self._now.tasks[:1]:
-                task.give_up_ns = None
-            return
-        if not route.points:
-            self._now.trip = None
-        if Purpose.CHARGE in purposes:
-            self._now.charge_from_ns = now_ns + ns(RETRY_CHARGER_S)
-        elif self._now.tasks and purposes:
-            task = self._now.tasks[0]
-            task.retry_at_ns = now_ns + ns(RETRY_ROUTE_S)
-            if task.give_up_ns is None:
-                task.give_up_ns = now_ns + ns(GIVE_UP_ROUTE_S)
-            elif now_ns >= task.give_up_ns:
-                self._abort(f"no way: {route.reason}", now_ns)
+        self._meter.arrived(task, now_ns)
+        before_kg = now.weighed[1] if now.weighed is not None and now.weighed[0] == goal.visit else None
+        task.steps.append(_evidence(goal.visit, telemetry.pose, before_kg, telemetry.payload_kg, now_ns))
+        now.weighed = None
+        now.visits = tuple(visit for visit in now.visits if visit != goal.visit)
+        if goal.visit.pickup:
+            task.aboard, task.phase = True, Phase.TO_DROPOFF
         else:
-            self._now.wait_until_ns = now_ns + ns(RETRY_ROUTE_S)
-            self._now.ask_again = not route.points
+            self._complete(task, now_ns, metered=telemetry.battery.energy_out_j is not None)
+
+    def _complete(self, task: Task, now_ns: int, *, metered: bool) -> None:
+        now = self._now
+        energy_j, contract = round(task.energy_j, 1), task.award.contract
+        complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
+        self._voice.must_say("complete", complete, now_ns, contract)
+        plan = TaskPlan(tuple(task.legs), task.dwell_s)
+        quote = self._bidder.quote(plan)
+        now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
+        while len(now.done) > MAX_UNSETTLED:
+            now.done.pop(next(iter(now.done)))
+        now.forget(task)
+
+
+def _evidence(visit: Visit, pose: Pose, before_kg: float | None, after_kg: float | None, now_ns: int) -> StepEvidence:
+    """Return what proves a stop; a scale that was not read both times proves nothing."""
+    kind: Literal["pickup", "dropoff"] = "pickup" if visit.pickup else "dropoff"
+    step = StepEvidence(kind=kind, pose=WirePose.of(pose), at_ns=now_ns)
+    if before_kg is None or after_kg is None:
+        return step
+    return step.model_copy(update={"payload_before_kg": _to_gram(before_kg), "payload_kg": _to_gram(after_kg)})
+
+
+def _to_gram(mass_kg: float) -> float:
+    """Return what a scale shows as messages carry it; without load it may err below 0."""
+    return round(max(0.0, mass_kg), 3)

@@ -23,8 +23,8 @@ class Learner:
         elapsed_s = done.executed_s if self._aged_ns is None else (now_ns - self._aged_ns) / 1e9
         self._aged_ns = now_ns
         self._now.memory.settled(
-            done.appraisal.plan,
-            done.appraisal.quote,
+            done.plan,
+            done.quote,
             measured_j=done.measured_j,
             executed_s=done.executed_s,
             elapsed_s=max(0.0, elapsed_s),

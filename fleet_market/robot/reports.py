@@ -5,10 +5,15 @@ from __future__ import annotations
 from fleet_market.body import Pose
 from fleet_market.protocol.messages import Position, Progress, WirePose
 from fleet_market.robot.situation import Doing, Situation
+from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
 
 PROGRESS_S = 1.0
+"""While a parcel is aboard: should the robot break down, another one looks for it where the robot was last."""
+SIGNS_PER_LEASE = 3
+"""Of contracts that wait or whose parcel is still to be fetched: two signs may be lost, and full queues do not make a fleet
+talk all the time."""
 POSITION_S, RESTING_POSITION_S = 0.2, 1.0
 
 
@@ -22,7 +27,7 @@ class Reporter:
         """Say what is due."""
         now = self._now
         for task in now.tasks:
-            if now_ns - task.last_progress_ns >= ns(PROGRESS_S) or task.told != (task.phase, task.aboard):
+            if now_ns - task.last_progress_ns >= _period_ns(task) or task.told != (task.phase, task.aboard):
                 task.last_progress_ns, task.told = now_ns, (task.phase, task.aboard)
                 progress = Progress(
                     contract=task.award.contract, phase=task.phase, pose=WirePose.of(pose), aboard=task.aboard
@@ -48,6 +53,11 @@ class Reporter:
         )
 
     def _shown(self) -> str:
-        if self._now.doing is Doing.WORKING and self._now.tasks:
-            return self._now.tasks[0].phase
-        return self._now.doing
+        task = self._now.at_hand
+        return task.phase if self._now.doing is Doing.WORKING and task is not None else self._now.doing
+
+
+def _period_ns(task: Task) -> int:
+    """Return how often a contract gives a sign of life if nothing happens."""
+    renewed_s = task.award.lease_s / SIGNS_PER_LEASE
+    return ns(min(PROGRESS_S, renewed_s) if task.aboard else renewed_s)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleet_market.allocation import BatteryRules, Event, Plan, Problem, RobotSpec, Stop, TaskSpec, Weights, itinerary
 from fleet_market.allocation.batch import walk_each, walk_many
@@ -79,6 +80,8 @@ class Schedule:
     ageing_s : float
         See `fleet_market.allocation.Problem`.
     fast : bool
+    parcels : int
+        How many parcels it carries at once, at most, whatever they weigh.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class Schedule:
     weights: Weights = field(default_factory=Weights)
     ageing_s: float = math.inf
     fast: bool = False
+    parcels: int = MOST_QUEUED
 
     def __post_init__(self) -> None:
         if len(self.tasks) > MOST_QUEUED:
@@ -121,6 +125,8 @@ class Schedule:
     @property
     def cost(self) -> float:
         """Weighted cost of the queue; `inf` if it cannot be kept."""
+        if self._crowded(_numbers(self.queue, len(self.tasks))[None, :], len(self.tasks)).any():
+            return math.inf
         tables = self._tables(())
         cost, finish_s = self._costs(tables, _numbers(self.queue, len(self.tasks))[None, :])
         return float(cost[0] + self._until(finish_s)[0]) if cost[0] < INFINITE else math.inf
@@ -146,6 +152,7 @@ class Schedule:
         locked = self._locked()
         queues = np.concatenate([_insertions(own, len(self.tasks) + i, n, locked) for i in range(len(lots))])
         cost, finish_s = self._costs(tables, queues)
+        cost[self._crowded(queues, n)] = INFINITE
         total = np.where(cost < INFINITE, cost + self._until(finish_s), math.inf)
         per_lot = total.reshape(len(lots), -1)
         queues = queues.reshape(*per_lot.shape, -1)
@@ -192,6 +199,12 @@ class Schedule:
 
     def _until(self, finish_s: FloatArray) -> FloatArray:
         return self.weights.makespan * np.maximum(finish_s - self.robot.free_s, 0.0)
+
+    def _crowded(self, queues: IntArray, tasks: int) -> NDArray[np.bool_]:
+        """Return in which queues there are ever more parcels aboard than there may be."""
+        aboard = np.cumsum(np.where(queues < tasks, 1, -1), axis=1)
+        most: IntArray = aboard.max(axis=1, initial=0)
+        return most > self.parcels
 
     def _costs(self, tables: Tables, queues: IntArray) -> tuple[FloatArray, FloatArray]:
         return (walk_each if self.fast else walk_many)(tables, 0, queues)

@@ -2,12 +2,13 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_market.adapters.fleet_files import load_fleet
-from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price
+from fleet_market.pricing import EnergyModel, PlanArray, PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price, price_many
 from fleet_market.pricing.drivetrain import G_MPS2
 from fleet_market.pricing.kalman import Estimate
 from fleet_market.pricing.margin import curse_factor
@@ -46,6 +47,30 @@ def test_the_parts_add_up_exactly_and_are_sound(plan, robot, energy_doubt, time_
     assert quote.energy.mean >= robot.hotel_w * quote.lasts.mean * (1 - 1e-9)
     assert sheet.part_uc("risk") == 0
     assert quote.ask_uc - quote.part_uc("risk") == sheet.ask_uc
+
+
+@given(st.lists(plans, min_size=1, max_size=4), robots, st.floats(0, 1), st.floats(0, 1))
+def test_many_plans_at_once_cost_what_each_costs_alone(several, robot, energy_doubt, time_doubt):
+    sheets = [price(plan, robot, TARIFF) for plan in several]
+    energies = [Estimate(sheet.energy.mean, energy_doubt * sheet.energy.mean) for sheet in sheets]
+    times = [Estimate(1.1 * sheet.lasts.mean, time_doubt * sheet.lasts.mean) for sheet in sheets]
+    quotes = [
+        price(plan, robot, TARIFF, energy=energy, lasts=lasts, battery_factor=1.3)
+        for plan, energy, lasts in zip(several, energies, times, strict=True)
+    ]
+    array = PlanArray.stack(several)
+    many = price_many(
+        array,
+        EnergyModel(robot).features(array),
+        robot,
+        TARIFF,
+        energy_j=(np.array([e.mean for e in energies]), np.array([e.sd for e in energies])),
+        lasts_s=(np.array([t.mean for t in times]), np.array([t.sd for t in times])),
+        battery_factor=1.3,
+    )
+    for row, quote in zip(many.parts_uc.tolist(), quotes, strict=True):
+        assert row == pytest.approx(quote.parts_uc, rel=1e-9, abs=1)
+    assert many.lasts_sd_s.tolist() == [t.sd for t in times]
 
 
 def test_doubt_is_paid_for_and_time_at_the_charger_too():
