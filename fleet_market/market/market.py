@@ -77,13 +77,8 @@ class Market:
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
-            case Pace() as body:
-                out.changed = self.state.paused is not body.paused
-                self.state.paused = body.paused
-            case Halt() as body:
-                set_halted(self.state, body, command.now_ns, out)
-                if body.halted:
-                    self._resales.stop(out)
+            case Pace() | Halt() as body:
+                self._hold(body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -132,6 +127,16 @@ class Market:
                 )
         out.sends.append(Send(topics.zone(state.zone, "auctioneer"), state.auctioneer(), retain=True))
         out.changed = True
+
+    def _hold(self, body: Pace | Halt, now_ns: int, out: Outcome) -> None:
+        """Hold back what is to be sold, or let it go on: the daemon has too much to do, or the operator wants it so."""
+        if isinstance(body, Pace):
+            out.changed = self.state.paused is not body.paused
+            self.state.paused = body.paused
+            return
+        set_halted(self.state, body, now_ns, out)
+        if body.halted:
+            self._resales.stop(out)
 
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)

@@ -1,13 +1,18 @@
 """`fleet-market broker` as a service, as its operator knows it: real processes, a real Mosquitto."""
 
 import asyncio
+import json
 import socket
 import time
+import urllib.request
 
 import pytest
 from market_process import Daemon, cli, post, robot_and_customer, until
 
 from fleet_market.adapters.control import DaemonStatus
+from fleet_market.adapters.mosquitto import free_port
+from fleet_market.protocol import topics
+from fleet_market.protocol.messages import Receipt
 
 pytestmark = pytest.mark.real
 NEVER_AGAIN_S = 1.5
@@ -117,6 +122,45 @@ def test_the_end_is_bounded_when_mosquitto_is_dead(mqtt_broker, tmp_path):
         daemon.wait_ready()
         mqtt_broker.kill()
         assert daemon.stop(15.0) == 0
+
+
+async def test_prometheus_sees_what_was_traded(mqtt_broker, tmp_path):
+    pytest.importorskip("prometheus_client", reason="not installed: pip install 'fleet-market[metrics]'")
+    port = free_port()
+    with Daemon(tmp_path / "d", mqtt_broker, "--metrics", port) as daemon:
+        daemon.wait_ready()
+        async with robot_and_customer(mqtt_broker) as (robot, ann):
+            await post(ann, "o1")
+            await ann.say(topics.from_customer("ann", "why"), Receipt(of="x", result="ok"))
+            await until(lambda: robot.awards and daemon.sees(rejected={"misplaced": 1}))
+
+        def read():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                return answer.read().decode()
+
+        text = await asyncio.to_thread(read)
+        for line in (
+            'fleet_market_up{zone="main"} 1.0',
+            'fleet_market_batches_total{zone="main"} 1.0',
+            'fleet_market_awards_total{zone="main"} 1.0',
+            'fleet_market_batch_lots_bucket{le="1.0",zone="main"} 1.0',
+            'fleet_market_rejected_messages_total{reason="misplaced",zone="main"} 1.0',
+        ):
+            assert line in text
+        counts = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        commits = float(counts['fleet_market_commits_total{zone="main"}'])
+        assert commits == float(counts['fleet_market_commit_seconds_count{zone="main"}']) > 3.0
+
+
+def test_a_log_in_json_goes_to_its_file(mqtt_broker, tmp_path):
+    options = ("--log-format", "json", "--log-file", tmp_path / "log.jsonl")
+    with Daemon(tmp_path / "d", mqtt_broker, *options) as daemon:
+        daemon.wait_ready()
+        assert daemon.stop() == 0
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all({"ts", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert any(line.get("unconfirmed") == 0 for line in lines)
+    assert daemon.log.read_text() == ""
 
 
 def test_the_service_manager_is_told(mqtt_broker, tmp_path):
