@@ -83,6 +83,10 @@ class ZoneId(_TopicId):
     __slots__ = ()
 
 
+MAIN_ZONE = ZoneId("main")
+"""The zone of those who name none."""
+
+
 class OrderId(Identifier):
     """An order, named by its customer."""
 

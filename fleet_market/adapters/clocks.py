@@ -13,14 +13,21 @@ clock by slewing, which the monotonic clock follows (clock_gettime(2)), or by st
 
 
 class WallClock:
-    """UTC in nanoseconds, never running backwards."""
+    """UTC in nanoseconds, never running backwards.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    source : callable
+        The machine's clock, nanoseconds since 1970.
+    """
+
+    def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
+        self._source = source
         self._last_ns = 0
 
     def now_ns(self) -> int:
         """Return the time; a clock that was set back stands still until it has caught up."""
-        self._last_ns = max(self._last_ns, time.time_ns())
+        self._last_ns = max(self._last_ns, self._source())
         return self._last_ns
 
 

@@ -14,6 +14,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Self
@@ -29,12 +30,12 @@ from fleet_market.protocol.registry import CUSTOMERS, FIRST_ROBOT, NEWCOMERS, RO
 
 NEWCOMER_LIMITS = Limits(rate_per_s=1.0, burst=20.0)
 """What a robot may say that is not known yet: it announces itself once per connection."""
-RECEIVE_MAXIMUM, CUSTOMERS_RECEIVE_MAXIMUM = 1, 4
-"""What the broker sends before an answer, and so what one robot can make wait in this process.
+RECEIVE_MAXIMUM, SHARED_RECEIVE_MAXIMUM = 1, 4
+"""What the broker sends before an answer: in a robot's session, and in those of all customers and of all announcements.
 
 Mosquitto sends as many again after every answer, not after as many answers (measured on 2.0.11: of 960 messages, with
 a maximum of 16, it sent all after 59 answers), so that only 1 is a bound. It lets a robot say as much as the store
-commits one after the other, some 50 messages a second.
+commits one after the other, some 50 messages a second. With more, it is the brake that bounds what rubbish costs.
 """
 MAX_LANE = 1000
 
@@ -120,13 +121,13 @@ class Ingress:
 
     def _open(self, number: int, *filters: str, lane: Lane | None = None) -> None:
         guard, newcomers = self._guard, number == NEWCOMERS
-        most = CUSTOMERS_RECEIVE_MAXIMUM if number == CUSTOMERS else RECEIVE_MAXIMUM
+        most = RECEIVE_MAXIMUM if number >= FIRST_ROBOT else SHARED_RECEIVE_MAXIMUM
         lane = self._queue.lane(MAX_LANE) if lane is None else lane
         self._sessions[number] = session = MqttTransport(
             replace(self._config, client_id=session_name(self._zone, number), will=None, receive_maximum=most),
             [(f, 1) for f in filters],
             guard=Listener(guard, guard.session_tls(number), self._newcomers if newcomers else None),
-            intake=Intake(lane, self._brake, self._unknown if newcomers else everything),
+            intake=Intake(lane, partial(self._brake, weight=most), self._unknown if newcomers else everything),
         )
         self._holders.append(self._tasks.create_task(_hold(session), name=session.config.client_id))
 

@@ -84,11 +84,12 @@ class Brake:
     def __init__(self, rate_per_s: float = MAX_REFUSED_PER_S) -> None:
         self._period_s, self._next_s = 1.0 / rate_per_s, 0.0
 
-    def __call__(self, ack: Ack) -> None:
-        """Call `ack` when it is its turn."""
+    def __call__(self, ack: Ack, weight: int = 1) -> None:
+        """Call `ack` when it is its turn; `weight` is how many messages the broker may send upon it."""
         loop = asyncio.get_running_loop()
-        self._next_s = max(self._next_s + self._period_s, loop.time())
-        loop.call_at(self._next_s, ack)
+        begin_s = max(self._next_s, loop.time())
+        self._next_s = begin_s + weight * self._period_s
+        loop.call_at(begin_s, ack)
 
 
 def at_once(ack: Ack) -> None:

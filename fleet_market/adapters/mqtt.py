@@ -205,6 +205,10 @@ class MqttTransport:
             except aiomqtt.MqttError as error:
                 log.info("%s: %s", self._where(), error)
 
+    def _jitter(self) -> float:
+        """Return the share of a pause that is really waited for, so that not all clients come back at once."""
+        return random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
     def _where(self) -> str:
         return f"MQTT broker {self.config.host}:{self.config.port}"
 
@@ -215,7 +219,7 @@ class MqttTransport:
                 async with self._new_client() as client:
                     backoff_s = FIRST_BACKOFF_S
                     await self._serve(client)
-            except aiomqtt.MqttError as error:
+            except (aiomqtt.MqttError, BrokerError) as error:  # the latter if what is said on connecting goes unconfirmed
                 self.trouble = str(error)
                 log.info("%s: %s; next try within %.1f s", self._where(), error, backoff_s)
             finally:
@@ -224,7 +228,7 @@ class MqttTransport:
                 for waiter in self._confirmations.values():
                     if not waiter.done():
                         waiter.set_result(None)
-            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(backoff_s * self._jitter())
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     async def _serve(self, client: aiomqtt.Client) -> None:

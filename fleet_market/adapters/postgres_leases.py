@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Self
@@ -58,6 +59,8 @@ class PostgresLeases:
 
     def __init__(self, connection: Db, database: str, lease_s: float = LEASE_S) -> None:
         self._db, self._database, self.lease_s = connection, database, lease_s
+        self._busy = threading.Lock()
+        """One session has one transaction, and the methods may be called from several threads."""
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     @classmethod
@@ -89,7 +92,7 @@ class PostgresLeases:
     def close(self) -> None:
         """Leave, and give back every lease; may be called twice."""
         if not self._db.closed:
-            with contextlib.suppress(psycopg.Error):
+            with self._busy, contextlib.suppress(psycopg.Error):
                 self._db.execute(_LEAVE, (self.name,))
                 self._db.execute("DELETE FROM daemon WHERE name = %s", (self.name,))
             self._db.close()
@@ -97,7 +100,7 @@ class PostgresLeases:
     def roll(self, zones: Collection[ZoneId], held: Mapping[ZoneId, Lease]) -> Roll:
         """Sign on and renew the leases; see `fleet_market.ports.Leases`."""
         values = self._values() | {"zones": list(zones), "held": len(held), "mine": list(held)}
-        with told(self._database), self._db.transaction():
+        with self._busy, told(self._database), self._db.transaction():
             self._db.execute(_SIGN_ON, values)
             renewed = set(self._db.execute(_RENEW, values).fetchall())
             self._db.execute("DELETE FROM daemon WHERE until < clock_timestamp() - %s::interval", (FORGET,))
@@ -112,7 +115,7 @@ class PostgresLeases:
     def claim(self, zone: ZoneId) -> Lease | None:
         """Take a free zone; None if another was faster."""
         try:
-            with told(self._database, but=psycopg.errors.LockNotAvailable), self._db.transaction():
+            with self._busy, told(self._database, but=psycopg.errors.LockNotAvailable), self._db.transaction():
                 self._db.execute(sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
                 row = self._db.execute(_CLAIM, self._values() | {"zone": zone}).fetchone()
         except psycopg.errors.LockNotAvailable:
@@ -121,7 +124,7 @@ class PostgresLeases:
 
     def release(self, lease: Lease) -> None:
         """Give a zone back at once."""
-        with told(self._database):
+        with self._busy, told(self._database):
             self._db.execute(_RELEASE, {"zone": lease.zone, "epoch": lease.epoch})
 
     def _values(self) -> dict[str, object]:

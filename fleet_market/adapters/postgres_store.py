@@ -30,13 +30,12 @@ from fleet_market.adapters.store_base import (
     pending_migrations,
 )
 from fleet_market.errors import InputError, LeaseLostError, LedgerMismatchError, StoreError
-from fleet_market.ids import ZoneId
+from fleet_market.ids import MAIN_ZONE, ZoneId
 from fleet_market.ledger import Balance, Event
 from fleet_market.ports import Lease
 
 SCHEMA = "fleet_market"
 OLDEST_SERVER = 130000
-MAIN = ZoneId("main")
 LEASES = f"{SCHEMA}__leases"
 """Schema of the leases; no zone has an underscore in its name."""
 MAX_ZONE = 63 - len(f"{SCHEMA}_")
@@ -74,7 +73,7 @@ class PostgresReader(Reads):
         self._db, self.name = connection, name
 
     @classmethod
-    def open(cls, address: str, zone: ZoneId = MAIN) -> Self:
+    def open(cls, address: str, zone: ZoneId = MAIN_ZONE) -> Self:
         """Open what the database holds of a zone, read-only.
 
         Raises
@@ -133,7 +132,7 @@ class PostgresStore(PostgresReader):
         """One session has one transaction: a question waits until the writer's commit is over."""
 
     @classmethod
-    def open(cls, address: str, zone: ZoneId = MAIN, lease: Lease | None = None) -> Self:
+    def open(cls, address: str, zone: ZoneId = MAIN_ZONE, lease: Lease | None = None) -> Self:
         """Open what the database holds of a zone and bring its schema up to date.
 
         Parameters
@@ -156,15 +155,16 @@ class PostgresStore(PostgresReader):
             with told(name):
                 _take_lock(db, name, zone, shared=lease is not None)
                 _insist_on_durability(db, name)
+                if lease is not None:
+                    db.execute(sql(f"SET idle_in_transaction_session_timeout = '{STALLED_S}s'"))
+                store = cls(db, name, lease)
                 with db.transaction():
-                    if lease is not None:
-                        db.execute(sql(f"SET idle_in_transaction_session_timeout = '{STALLED_S}s'"))
-                        insist_on_lease(db.execute(sql(_FENCE), (lease.zone, lease.epoch)), lease)
+                    store._insist_on_lease(store._ask_lease())
                     migrate(db, name)
         except BaseException:
             db.close()
             raise
-        return cls(db, name, lease)
+        return store
 
     def commit(self, records: Sequence[object]) -> None:
         """Store all `records` (`StoreRecord`) in one transaction; on disk when this returns.
@@ -183,6 +183,8 @@ class PostgresStore(PostgresReader):
             with self._busy, told(self.name), self._db.transaction(), self._db.pipeline():
                 self._write(group)
         except psycopg.IntegrityError as error:
+            with self._busy, told(self.name):
+                self._insist_on_lease(self._ask_lease())
             raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
 
     def find_event(self, source: str, message_id: str) -> Event | None:
@@ -208,8 +210,7 @@ class PostgresStore(PostgresReader):
                         copy.write_row(row)
 
     def _write(self, group: Group) -> None:
-        lease = self._lease
-        held = None if lease is None else self._db.execute(sql(_FENCE), (lease.zone, lease.epoch))
+        held = self._ask_lease()
         self._insert("event", group.events)
         self._insert("account (id)", [(a,) for a in group.accounts])
         self._insert("journal", group.journal)
@@ -220,8 +221,16 @@ class PostgresStore(PostgresReader):
         if group.journal:
             moved = self._db.execute(sql(_MOVE), (group.journal[0][0], group.journal[-1][0])).fetchall()
             group.check({row[0]: Balance(*row[1:]) for row in moved})
-        if lease is not None and held is not None:
-            insist_on_lease(held, lease)
+        self._insist_on_lease(held)
+
+    def _ask_lease(self) -> psycopg.Cursor[Row] | None:
+        """Ask for the lease, and have it stay as it is to the end of the transaction."""
+        return None if self._lease is None else self._db.execute(sql(_FENCE), (self._lease.zone, self._lease.epoch))
+
+    def _insist_on_lease(self, answer: psycopg.Cursor[Row] | None) -> None:
+        if self._lease is not None and answer is not None and answer.fetchone() is None:
+            zone, epoch = self._lease.zone, self._lease.epoch
+            raise LeaseLostError(f"zone {zone}: another daemon has taken it over (lease {epoch} is over)")
 
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
         if rows:
@@ -242,13 +251,7 @@ def schema_of(zone: ZoneId) -> str:
     """
     if len(zone) > MAX_ZONE:
         raise InputError("fleet file", "zone", zone, f"use at most {MAX_ZONE} characters with PostgreSQL")
-    return SCHEMA if zone == MAIN else f"{SCHEMA}_{zone}"
-
-
-def insist_on_lease(found: psycopg.Cursor[Row], lease: Lease) -> None:
-    """Raise `LeaseLostError` unless the fence was passed; else the transaction keeps the lease as it is to its end."""
-    if found.fetchone() is None:
-        raise LeaseLostError(f"zone {lease.zone}: another daemon has taken it over (lease {lease.epoch} is over)")
+    return SCHEMA if zone == MAIN_ZONE else f"{SCHEMA}_{zone}"
 
 
 def migrate(db: Db, name: str, scripts: Sequence[Traversable] | None = None) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
-from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, ZoneId
+from fleet_market.ids import MAIN_ZONE, CustomerId, Identifier, MessageId, OrderId, ZoneId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView, StatusReply, StatusRequest
@@ -48,7 +48,7 @@ class Requester:
         *,
         timeout_s: float = 10.0,
         keys: Path | None = None,
-        zone: ZoneId = ZoneId("main"),  # noqa: B008 - an immutable string
+        zone: ZoneId = MAIN_ZONE,
     ) -> None:
         client = f"{customer}-{secrets.token_hex(4)}"
         self._customer, self._zone, self._timeout_s = customer, zone, timeout_s

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from fleet_market.adapters.sqlite_store import SqliteReader, SqliteStore
 from fleet_market.errors import InputError
-from fleet_market.ids import ZoneId
+from fleet_market.ids import MAIN_ZONE, ZoneId
 from fleet_market.ports import Lease, Leases
 
 if TYPE_CHECKING:
     from fleet_market.adapters.postgres_store import PostgresReader, PostgresStore
 
 SCHEMES = ("postgresql://", "postgres://")
-MAIN = ZoneId("main")
 
 
 def is_postgres(address: str | Path) -> bool:
@@ -26,7 +25,7 @@ def is_postgres(address: str | Path) -> bool:
     return str(address).startswith(SCHEMES)
 
 
-def open_store(address: str | Path, zone: ZoneId = MAIN, lease: Lease | None = None) -> SqliteStore | PostgresStore:
+def open_store(address: str | Path, zone: ZoneId = MAIN_ZONE, lease: Lease | None = None) -> SqliteStore | PostgresStore:
     """Open a zone's store to write to it, make it if it is not there.
 
     Parameters
@@ -59,7 +58,7 @@ def open_leases(address: str | Path) -> Leases | None:
     return PostgresLeases.open(str(address))
 
 
-def open_reader(address: str | Path, zone: ZoneId = MAIN) -> SqliteReader | PostgresReader:
+def open_reader(address: str | Path, zone: ZoneId = MAIN_ZONE) -> SqliteReader | PostgresReader:
     """Open a zone's store read-only, while a market may be running on it; raises as `open_store`."""
     if not is_postgres(address):
         return SqliteReader.open(file_of(address, zone))
@@ -74,7 +73,7 @@ def file_of(address: str | Path, zone: ZoneId) -> Path:
     if "://" in str(address):
         raise InputError("command line", "--store", str(address), "use a path, or postgresql://user@host:port/database")
     path = Path(address)
-    return path if zone == MAIN else path.with_name(f"{path.stem}.{zone}{path.suffix}")
+    return path if zone == MAIN_ZONE else path.with_name(f"{path.stem}.{zone}{path.suffix}")
 
 
 def _need_psycopg(address: str) -> None:

@@ -10,9 +10,9 @@ from rich.table import Column, Table
 
 from fleet_market.adapters.control import DaemonStatus, Request, ask
 from fleet_market.adapters.service_config import ControlConfig, make
+from fleet_market.cli.services import zone_id
 from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of
 from fleet_market.errors import InputError
-from fleet_market.ids import ZoneId
 
 EXIT_UNWELL = 1
 ZoneOption = Annotated[list[str] | None, typer.Option(help="Only this zone; may be given several times.")]
@@ -62,7 +62,7 @@ def status(
 def _ask(ctx: typer.Context, command: str, zones: list[str] | None = None, reason: str = "") -> DaemonStatus:
     path = make(ControlConfig, settings_of(ctx)).control_path
     try:
-        request = Request.model_validate({"command": command, "zones": tuple(map(_zone, zones or ())), "reason": reason})
+        request = Request.model_validate({"command": command, "zones": tuple(map(zone_id, zones or ())), "reason": reason})
     except InputError:
         raise
     except ValueError:
@@ -70,13 +70,6 @@ def _ask(ctx: typer.Context, command: str, zones: list[str] | None = None, reaso
             "command line", "--reason", reason, "use at most 160 characters, without control characters"
         ) from None
     return ask(path, request)
-
-
-def _zone(text: str) -> ZoneId:
-    try:
-        return ZoneId(text)
-    except ValueError:
-        raise InputError("command line", "--zone", text, f"use {ZoneId.RULE}") from None
 
 
 def _print(status: DaemonStatus) -> None:

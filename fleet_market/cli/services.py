@@ -31,6 +31,15 @@ KeysOption = Annotated[
     Path | None, typer.Option("--keys", envvar=KEYS_VARIABLE, help="Folder of keys; without: unsigned, loopback only.")
 ]
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
+ZoneOption = Annotated[str, typer.Option("--zone", envvar="FLEET_MARKET_ZONE", help="Zone whose market it is.")]
+
+
+def zone_id(text: str) -> ZoneId:
+    """Return the zone of a `ZoneOption`; raises `InputError`."""
+    try:
+        return ZoneId(text)
+    except ValueError:
+        raise InputError("command line", "--zone", text, f"use {ZoneId.RULE}") from None
 
 
 def broker(
@@ -149,12 +158,12 @@ def _zone(fleet: Path, map_file: Path | None, seed: str) -> ZoneConfig:
 
 def oracle(
     mqtt: MqttOption = DEFAULT_MQTT,
-    zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main",
+    zone: ZoneOption = "main",
     keys: KeysOption = None,
 ) -> None:
     """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
     host, port = parse_endpoint(mqtt)
-    run_until_signal(run_oracle(OracleConfig(host, port, ZoneId(zone), keys)))
+    run_until_signal(run_oracle(OracleConfig(host, port, zone_id(zone), keys)))
 
 
 def mosquitto(

@@ -184,7 +184,7 @@ class Broker:
         except* ClockError:
             raise
         except* LeaseLostError as group:
-            log.warning("%s", group.exceptions[0])
+            log.warning("%s", _first(group))
         except* FleetMarketError as group:
             log.error("zone %s: %s; tried again in %.0f s", lease.zone, _first(group), RETRY_S)  # noqa: TRY400 - told
             self._failed[lease.zone] = time.monotonic() + RETRY_S, group

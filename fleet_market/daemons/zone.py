@@ -59,12 +59,11 @@ from fleet_market.units import seconds
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-"""Period of the wall clock's ticks; a simulator sends its own."""
+"""Usual period of the wall clock's ticks; a simulator sends its own."""
 MAX_CLOCK_BEHIND_S = 60.0
 """The clock may be this far behind the last stored input when the market starts; more would let the market stand still."""
 HIGH_WATER, LOW_WATER = 2_000, 200
 """Messages that wait, in or out: above the first no batch is opened until there are fewer than the second."""
-LOOK_S = 0.1
 CONFIRM_LOOK_S = 0.05
 INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "ask"): Ask,
@@ -102,6 +101,8 @@ class ZoneConfig:
     seed: str = "0"
     traffic: TrafficControl | None = None
     """Grants the right of way; without it robots get no routes."""
+    tick_s: float = TICK_S
+    """Period in which time passes for the market and the queues are looked at."""
 
 
 class Zone:
@@ -253,14 +254,14 @@ class Zone:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self.config.tick_s)
             if not self.draining:
                 await self.engine.take(tick(self._now_ns()))
 
     async def _keep_pace(self, transport: Transport) -> None:
         """Open no new batch while more waits than can be handled: whoever asks in time is to be heard in time."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self.config.tick_s)
             if self.draining:
                 return
             waiting = transport.waiting() + self.engine.waiting()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleet_market.adapters.clocks import SimulationClock, WatchedClock
@@ -60,7 +61,7 @@ def silent(_server: ZoneServer) -> None:
 
 
 class ZoneServer:
-    """Serves one zone; may be run again when it has ended.
+    """Serves one zone; may be run again when it has ended, and then begins with no right of way granted.
 
     Parameters
     ----------
@@ -133,9 +134,8 @@ class ZoneServer:
         try:
             with await asyncio.to_thread(open_store, config.database, zone_id, lease) as store:
                 async with StoreWriter(store, self.measures.committed) as writer:
-                    self._zone = zone = Zone(
-                        self.zone_config, store, writer, self.clock, self.guard, signer, self.measures.decided
-                    )
+                    fresh = replace(self.zone_config, traffic=copy.deepcopy(self.zone_config.traffic))
+                    self._zone = zone = Zone(fresh, store, writer, self.clock, self.guard, signer, self.measures.decided)
                     await asyncio.to_thread(zone.recover)
                     self.recovered.set()
                     marks = self._marks()

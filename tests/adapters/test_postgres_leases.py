@@ -104,6 +104,8 @@ def test_a_write_under_an_old_lease_matches_nothing(address):
                 assert len(list(store.events())) == 2
                 found = store.recover()
                 store.commit([Books.restored(found.events, list(found.balances), found.journal).gift()])
+                with pytest.raises(LeaseLostError):
+                    late.commit([books.gift()])
         with pytest.raises(LeaseLostError):
             open_store(address, MAIN, old)
         with open_reader(address) as reader:

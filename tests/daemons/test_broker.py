@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
-from fleet_market.daemons.zone_server import ServerConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.errors import PlaceError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
@@ -22,6 +23,7 @@ from fleet_market.protocol.messages import (
     Announce,
     Ask,
     AskLine,
+    Auctioneer,
     Award,
     Call,
     Complete,
@@ -270,3 +272,37 @@ async def test_a_robot_that_has_not_announced_itself_is_not_heard(mqtt_broker, t
         assert (await books(who.ann)).orders == ()
         assert list(daemon.engine.market.state.robots) == ["r1"]
         assert sum(daemon.rejected.values()) == 1, "r3 was announced by somebody else"
+
+
+async def test_a_market_that_comes_back_to_the_mqtt_broker_says_that_it_is_open(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path):
+        mqtt_broker.kill()
+        mqtt_broker.start()
+        async with peer(mqtt_broker, "late", topics.zone("main", "auctioneer")) as late:
+            while (await late.hear(Auctioneer)).body.status != "open":
+                pass
+
+
+async def test_a_zone_that_is_served_again_starts_with_no_right_of_way_granted(mqtt_broker, tmp_path):
+    traffic = Grants()
+    server = ZoneServer(
+        ServerConfig(mqtt_broker.host, mqtt_broker.port, tmp_path / "market.db"),
+        ZoneConfig(TwoPlaces(), traffic=traffic),
+        Brake(),
+    )
+    for _ in range(2):
+        running = asyncio.create_task(server.run())
+        await asyncio.wait_for(server.ready.wait(), 10)
+        assert server.zone.config.traffic.granted == []
+        server.zone.config.traffic.granted.append("r1")
+        running.cancel()
+        await asyncio.wait([running])
+        assert not server.ready.is_set()
+    assert traffic.granted == []
+
+
+class Grants:
+    """Stands for a traffic control that remembers."""
+
+    def __init__(self):
+        self.granted = []
