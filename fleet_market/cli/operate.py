@@ -1,7 +1,9 @@
-"""Commands of the operator of a running market: halt, resume, status."""
+"""Commands of the operator of a market: halt, resume, status, deploy."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,6 +11,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fleet_market.adapters.control import DaemonStatus, Request, ask
+from fleet_market.adapters.deploy import Deployment, write_deployment
+from fleet_market.adapters.guard import KEYS_VARIABLE
+from fleet_market.adapters.mosquitto import DEFAULT_FOLDER, find
 from fleet_market.adapters.service_config import ControlConfig, make
 from fleet_market.cli.services import zone_id
 from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of
@@ -57,6 +62,26 @@ def status(
         _print(found)
     if not all(zone.well for zone in found.zones):
         raise typer.Exit(EXIT_UNWELL)
+
+
+def deploy(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the files are to be, e.g. /etc/fleet-market.")],
+    fleet: Annotated[list[Path], typer.Option(help="Fleet file; once for each zone.")],
+    user: Annotated[str, typer.Option(help="Whom the services run as.")] = "fleet-market",
+    port: Annotated[int, typer.Option(help="Port of the MQTT broker.", min=1, max=65535)] = 1883,
+    keys: Annotated[
+        Path | None, typer.Option(envvar=KEYS_VARIABLE, help="Folder of keys, with Mosquitto's configuration for TLS.")
+    ] = None,
+) -> None:
+    """Write systemd units for the market and its MQTT broker, Mosquitto's configuration, and settings to begin with."""
+    mosquitto = find(DEFAULT_FOLDER)
+    if mosquitto is None:
+        raise InputError(
+            "command line", "mosquitto", None, "install it: `fleet-market mosquitto`, or the package mosquitto"
+        )
+    program = Path(sys.executable).with_name("fleet-market")
+    for path in write_deployment(folder, Deployment(program, mosquitto, tuple(fleet), user, port, keys)):
+        typer.echo(str(path))
 
 
 def _ask(ctx: typer.Context, command: str, zones: list[str] | None = None, reason: str = "") -> DaemonStatus:

@@ -167,7 +167,7 @@ def oracle(
 
 
 def mosquitto(
-    folder: Annotated[Path, typer.Option(help="Where to unpack it without privilege.")] = Path(".cache/mosquitto"),
+    folder: Annotated[Path, typer.Option(help="Where to unpack it without privilege.")] = mosquitto_adapter.DEFAULT_FOLDER,
     run: Annotated[int | None, typer.Option(metavar="PORT", help="Run it on this loopback port.", min=1, max=65535)] = None,
     keys: KeysOption = None,
     bind: Annotated[str, typer.Option(help="Address to listen on; another than loopback needs keys.")] = "127.0.0.1",
