@@ -35,6 +35,7 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     AskLine,
+    Auctioneer,
     Cancel,
     DeclineLine,
     Lot,
@@ -304,6 +305,13 @@ class State:
     """Messages that must arrive and are not confirmed."""
     forgotten: int = 0
     """How many orders were forgotten."""
+    halted: bool = False
+    """Whether the operator lets nothing be sold."""
+    halt_reason: str = ""
+
+    def auctioneer(self) -> Auctioneer:
+        """Return what everyone is told about this market, retained."""
+        return Auctioneer(status="halted" if self.halted else "open", epoch=self.epoch, batch_s=self.terms.batch_s)
 
     # --- money ---
 
