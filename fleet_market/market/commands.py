@@ -35,6 +35,14 @@ class Pace(Body):
     paused: bool
 
 
+class Checkpoint(Body):
+    """The market forgets what it needs no more, and a snapshot of the rest is kept, from which a start may go on."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    form: Annotated[str, Field(max_length=64)]
+    """Of the snapshot: another program may keep another one, see `fleet_market.market.snapshot`."""
+
+
 class Halt(Body):
     """The operator lets nothing be sold, or lets the market go on; holds over restarts."""
 
@@ -43,8 +51,8 @@ class Halt(Body):
     reason: Text = ""
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Halt] = TypeAdapter(
-    Annotated[AnyBody | OpenMarket | Pace | Halt, Field(discriminator="type")]
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Halt | Checkpoint] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace | Halt | Checkpoint, Field(discriminator="type")]
 )
 
 

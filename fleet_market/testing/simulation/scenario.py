@@ -19,7 +19,7 @@ SQLITE_EVERY = 20
 """One seed in so many has the real database on a disk that loses its power; the others a model of it."""
 TRAFFIC_EVERY = 10
 """One seed in so many has the real traffic control; the others one that grants every way."""
-REAL_PRICES = 0.25
+REAL_PRICES = 0.1
 """Share of the seeds in which robots price as the product does; in the others by rule of thumb."""
 FAULTS = (
     "market crash", "commit crash", "broker restart", "broker amnesia", "disconnect", "stall", "loss", "duplicates",
