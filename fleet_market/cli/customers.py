@@ -17,7 +17,8 @@ from rich.text import Text
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
 from fleet_market.adapters.service_config import DEFAULT_MQTT
-from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption, zone_id
+from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption
+from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (

@@ -15,15 +15,17 @@ from fleet_market.adapters.deploy import Deployment, write_deployment
 from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.mosquitto import DEFAULT_FOLDER, find
 from fleet_market.adapters.service_config import ControlConfig, make
-from fleet_market.cli.services import zone_id
-from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of
+from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, zone_id
 from fleet_market.errors import InputError
 
+app = typer.Typer(name="fleet-market", pretty_exceptions_enable=False, add_completion=False)
+"""The commands that must be quick, by themselves."""
 EXIT_UNWELL = 1
 ZoneOption = Annotated[list[str] | None, typer.Option(help="Only this zone; may be given several times.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
+@app.command()
 def halt(
     ctx: typer.Context,
     zone: ZoneOption = None,
@@ -36,6 +38,7 @@ def halt(
     _print(_ask(ctx, "halt", zone, reason))
 
 
+@app.command()
 def resume(
     ctx: typer.Context,
     zone: ZoneOption = None,
@@ -47,6 +50,7 @@ def resume(
     _print(_ask(ctx, "resume", zone))
 
 
+@app.command()
 def status(
     ctx: typer.Context,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.service_config import DEFAULT_MQTT, ServiceConfig, make
 from fleet_market.adapters.signing import Ed25519Signer
-from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, show_config
+from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, show_config, zone_id
 from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.daemons.service import Service
@@ -24,7 +24,6 @@ from fleet_market.daemons.serving import run_until_signal
 from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.errors import InputError
-from fleet_market.ids import ZoneId
 from fleet_market.robot.floor import lay_out
 
 KeysOption = Annotated[
@@ -32,14 +31,6 @@ KeysOption = Annotated[
 ]
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
 ZoneOption = Annotated[str, typer.Option("--zone", envvar="FLEET_MARKET_ZONE", help="Zone whose market it is.")]
-
-
-def zone_id(text: str) -> ZoneId:
-    """Return the zone of a `ZoneOption`; raises `InputError`."""
-    try:
-        return ZoneId(text)
-    except ValueError:
-        raise InputError("command line", "--zone", text, f"use {ZoneId.RULE}") from None
 
 
 def broker(

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from fleet_market.adapters.service_config import ServiceConfig, Setting, read_file, shown
+from fleet_market.errors import InputError
+from fleet_market.ids import ZoneId
 
 DatabaseOption = Annotated[
     str | None,
@@ -59,3 +61,11 @@ def show_config(config: ServiceConfig, settings: dict[str, Setting]) -> None:
         source = settings[key].source if key in settings else "default"
         table.add_row(key, "" if value is None else shown(value), source)
     Console(markup=False, emoji=False).print(table)
+
+
+def zone_id(text: str) -> ZoneId:
+    """Return the zone of a `ZoneOption`; raises `InputError`."""
+    try:
+        return ZoneId(text)
+    except ValueError:
+        raise InputError("command line", "--zone", text, f"use {ZoneId.RULE}") from None

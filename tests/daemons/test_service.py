@@ -3,6 +3,8 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import time
 import urllib.request
 
@@ -188,3 +190,9 @@ def test_a_second_daemon_is_refused_and_leaves_the_first_its_socket(mqtt_broker,
         assert not (tmp_path / "other").exists()
         assert daemon.sees(phase="open")
         assert daemon.control.exists()
+
+
+def test_the_operator_s_commands_do_not_wait_for_what_they_do_not_need():
+    code = "import sys; from fleet_market.cli import main\ntry: main()\nexcept SystemExit: print({'numpy', 'scipy'} & {*sys.modules})"
+    command = [sys.executable, "-c", code, "status", "--control", "/nowhere"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
