@@ -35,7 +35,7 @@ from fleet_market.robot.effects import Say
 
 ROOT = Path(__file__).parents[1]
 HOST, SENSE_S, POSTERS = "127.0.0.1", 1.0, 20
-START_S, JOIN_S, LIMIT_S, END_S = 60.0, 60.0, 30.0, 60.0
+START_S, JOIN_S, LIMIT_S, END_S = 60.0, 180.0, 120.0, 60.0
 JOINING = 50
 """Robots that connect at once."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
