@@ -64,6 +64,10 @@ class WireRun:
         """Return how long each awarded order waited."""
         return [at - self.posted_s[order] for order, at in self.heard_s.items()]
 
+    def last_s(self) -> float:
+        """Return how long after the first order the last one was awarded."""
+        return max(self.heard_s.values(), default=0.0) - min(self.posted_s.values(), default=0.0)
+
 
 def run_wire(site: Site, seed: int, ask_cost_s: float) -> WireRun:
     """Run one burst.
