@@ -5,14 +5,14 @@ from collections import defaultdict
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market_town import CREDIT, S, Town
+from market_town import CREDIT, A, S, Town
 
 from fleet_market.contracts import MarketTerms
 from fleet_market.market import market as market_module
 from fleet_market.market import release, state
 from fleet_market.market.market import tick
 from fleet_market.market.timetable import Timetable
-from fleet_market.protocol.messages import Accept, Award, CancelOrder, Decline, OrderState, Progress
+from fleet_market.protocol.messages import Accept, Award, CancelOrder, Decline, OrderState, Phase, Progress
 
 TERMS = MarketTerms(batch_s=0.5, accept_s=1.0, lease_s=2.0, overdue_s=3.0, cooldown_s=1.0, max_attempts=3)
 
@@ -79,6 +79,21 @@ class Story:
         if call is not None and robot in call.waiting:
             self.take(self.town.answer(robot, lambda _: price))
 
+    def trade(self, price):
+        """Wait for a call and answer all its rounds."""
+        for _ in range(60):
+            call = self.town.market.state.call
+            if call is not None and call.waiting:
+                self.ask(min(call.waiting), price)
+            elif self.held and call is None:
+                return
+            else:
+                self.wait(1)
+
+    def serve(self, number):
+        self.act(number, "accept")
+        self.act(number, "deliver")
+
     def take(self, said):
         self.held += [body for body in said if isinstance(body, Award)]
 
@@ -94,8 +109,7 @@ class Story:
             case "decline":
                 self.town.give(robot, Decline(contract=award.contract, reason="no"), f"d{len(self.town.log)}")
             case "sign" if contract is not None:
-                pose = {"x": 1.0, "y": 1.0}
-                self.town.give(robot, Progress(contract=award.contract, phase="queued", pose=pose, aboard=False))
+                self.town.give(robot, Progress(contract=award.contract, phase=Phase.QUEUED, pose=A, aboard=False))
             case "deliver":
                 self.town.deliver(award, robot)
 
@@ -116,13 +130,17 @@ steps = st.lists(
         st.tuples(st.just("cancel"), numbers),
         st.tuples(st.just("wait"), st.integers(1, 15)),
         st.tuples(st.just("ask"), st.sampled_from(["r1", "r2"]), st.none() | st.integers(1, 12).map(lambda p: p * CREDIT)),
+        st.tuples(st.just("trade"), st.integers(1, 9).map(lambda p: p * CREDIT)),
+        st.tuples(st.just("serve"), numbers),
+        st.tuples(st.just("serve"), numbers),
         st.tuples(st.just("act"), numbers, st.sampled_from(["accept", "accept", "decline", "sign", "deliver"])),
     ),
+    min_size=5,
     max_size=40,
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps)
 def test_the_market_decides_as_if_it_looked_at_everything_at_each_tick(story):
     with pytest.MonkeyPatch.context() as scanning:
