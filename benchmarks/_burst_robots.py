@@ -82,7 +82,8 @@ class _Robots:
             transport = await stack.enter_async_context(MqttTransport(config, filters))
             await transport.connected.wait()
             for kind, body in (("announce", self._site.announce(number)), ("presence", self._site.present())):
-                await transport.publish(topics.state(name, kind), message(name, body, MessageId(derive(kind, name))))
+                hello = message(name, body, MessageId(derive(kind, name)))
+                await transport.publish(topics.state(name, kind), hello, retain=True)
         return transport
 
     async def _listen(self, transport: MqttTransport, robot: SiteRobot, tasks: asyncio.TaskGroup) -> None:

@@ -25,8 +25,9 @@ from benchmarks._burst_robots import HOST, Heard, message, run_robots
 from benchmarks._burst_site import ZONE, Site, Size
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig
 from fleet_market.errors import FleetMarketError
 from fleet_market.ids import MessageId
 from fleet_market.protocol import topics
@@ -217,7 +218,7 @@ def _peak_rss_mb(pid: int) -> float:
 
 async def _serve(site: Site, port: int, database: Path) -> None:
     zone = ZoneConfig(site, ZONE, site.terms, dict(site.customers))
-    broker = Broker(BrokerConfig(HOST, port, database, zone))
+    broker = Broker(ServerConfig(HOST, port, database), [zone])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with asyncio.TaskGroup() as tasks:
@@ -227,7 +228,8 @@ async def _serve(site: Site, port: int, database: Path) -> None:
         print("ready", flush=True)
         await stop.wait()
         running.cancel()
-    print(json.dumps({"inputs": broker.engine.inputs, "pauses": broker.zone.pauses}))
+    served = broker.servers[ZONE].zone
+    print(json.dumps({"inputs": served.engine.inputs, "pauses": served.pauses}))
 
 
 def _main() -> None:

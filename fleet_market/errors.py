@@ -8,8 +8,11 @@
     ├── ProtocolError(ValueError)      a message on the wire is malformed, oversized or misplaced
     ├── UnreachableError               no way leads from one point of the map to another
     ├── StoreError(RuntimeError)       the database is locked, corrupt or from another version
+    │   └── LeaseLostError             another daemon runs the zone by now
     ├── LedgerMismatchError            the pure ledger and the store disagree: the daemon stops
+    ├── ClockError(RuntimeError)       the clock of this machine cannot be trusted: the daemon stops
     ├── BrokerError(ConnectionError)   the MQTT broker cannot be had or reached
+    ├── ControlError(ConnectionError)  no daemon answers on its control socket, or it cannot do what was asked
     └── ReplyTimeoutError(TimeoutError)  the market did not answer in time
 """
 
@@ -68,8 +71,20 @@ class StoreError(FleetMarketError, RuntimeError):
     """The ledger's database cannot be used as it is."""
 
 
+class LeaseLostError(StoreError):
+    """Another daemon has taken over the zone: this one stops it, and has stored nothing since."""
+
+
 class LedgerMismatchError(FleetMarketError, RuntimeError):
     """The pure ledger and the database disagree about a balance; nothing may be committed."""
+
+
+class ClockError(FleetMarketError, RuntimeError):
+    """The clock of this machine has jumped, or is far behind the market's time."""
+
+
+class ControlError(FleetMarketError, ConnectionError):
+    """No daemon answers on its control socket, or it cannot do what the operator asked."""
 
 
 class BrokerError(FleetMarketError, ConnectionError):

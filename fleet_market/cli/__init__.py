@@ -8,15 +8,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from fleet_market.cli.app import app
-from fleet_market.errors import BrokerError, FleetMarketError, InputError, ReplyTimeoutError
+from fleet_market.errors import BrokerError, ClockError, ControlError, FleetMarketError, InputError, ReplyTimeoutError
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_NO_ANSWER = 1, 2, 4
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_NO_ANSWER, EXIT_CLOCK = 1, 2, 4, 6
 
 
 def main() -> None:
     """Run the command; errors of the product become one line and an exit code.
 
-    0 done, 1 failed, 2 bad input, 3 refused by the market, 4 no broker or no answer, 5 the order ended without success.
+    0 done, 1 failed, 2 bad input, 3 refused by the market, 4 no broker or no answer, 5 the order ended without success,
+    6 the clock of this machine cannot be trusted.
     """
     error: BaseException | None = None
     try:
@@ -33,7 +34,9 @@ def main() -> None:
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, InputError):
         return EXIT_BAD_INPUT
-    return EXIT_NO_ANSWER if isinstance(error, BrokerError | ReplyTimeoutError) else EXIT_FAILED
+    if isinstance(error, ClockError):
+        return EXIT_CLOCK
+    return EXIT_NO_ANSWER if isinstance(error, BrokerError | ControlError | ReplyTimeoutError) else EXIT_FAILED
 
 
 __all__ = ["main"]

@@ -56,7 +56,7 @@ class Resales:
             else:
                 resale.waiting = set()
                 self._go_on(resale, now_ns, out)
-        idle = state.resale is None and state.call is None and not state.paused
+        idle = state.resale is None and state.call is None and not (state.paused or state.halted)
         if idle and state.terms.resale and now_ns >= state.next_resale_ns:
             self._open(now_ns, out)
 
@@ -130,8 +130,8 @@ class Resales:
             resale.waiting.discard(robot)
             self._go_on(resale, now_ns, out)
 
-    def restart(self, out: Outcome) -> None:
-        """Drop what was open when the daemon stopped."""
+    def stop(self, out: Outcome) -> None:
+        """Drop what is open: the daemon has started anew, or the market is halted."""
         resale, self._state.resale = self._state.resale, None
         if resale is not None:
             for pending in resale.pending:

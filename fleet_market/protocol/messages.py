@@ -125,7 +125,8 @@ class Auctioneer(Body):
     """Who runs a zone's market; robots ignore awards of an older epoch."""
 
     type: Literal["auctioneer"] = "auctioneer"
-    status: Literal["open", "closed"]
+    status: Literal["open", "halted", "closed"]
+    """``halted``: the operator lets nothing be sold; tasks under way go on."""
     epoch: Count
     batch_s: Annotated[float, Field(gt=0.0, le=3600.0)]
 
