@@ -1,4 +1,4 @@
-"""A fleet of which one half has cheap bidding software and the other half expensive software, on the real market core."""
+"""A fleet of which one half has expensive bidding software and the other half cheap software, on the real market core."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from fleet_market.protocol.messages import (
     WirePose,
 )
 from fleet_market.robot.bidding import Bidder, line_of, sealed
+from fleet_market.robot.memory import Memory
 from fleet_market.robot.queue import Errand, Queue, Visit
 from fleet_market.robot.situation import AgentConfig
 from fleet_market.units import ns
@@ -186,9 +187,11 @@ class Fleet:
         CPU time that the expensive software may take for one batch.
     seed : int
         Draws the orders.
+    usual : bool
+        Whether the other half has the product's own software instead of cheap software.
     """
 
-    def __init__(self, batches: int, budget_s: float, seed: int) -> None:
+    def __init__(self, batches: int, budget_s: float, seed: int, *, usual: bool = False) -> None:
         rng = Random(seed)
         self._counts = [rng.choice(ORDERS) for _ in range(batches)]
         self._site = Site(Size(sum(self._counts), ROBOTS), seed)
@@ -199,9 +202,14 @@ class Fleet:
             config = self._site.agent_config(number)
             config = replace(config, type=config.type.model_copy(update={"parcels": PARCELS}))
             tally = Tally(expensive=number // 2 % 2 == 1)
-            bidder: Bidder = AppendingBidder(config, jobs.setdefault(config.type.name, {}))
+            bidder: Bidder
             if tally.expensive:
                 bidder = ReoptimisingBidder(config, budget_s, seed)
+            elif usual:
+                memory = Memory(config.type)
+                bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, memory, config.surfaces)
+            else:
+                bidder = AppendingBidder(config, jobs.setdefault(config.type.name, {}))
             self._drivers[config.robot] = Driver(config, bidder, tally)
         self._now_ns = self._messages = 0
 
