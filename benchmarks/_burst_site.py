@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -215,7 +216,7 @@ class SiteRobot:
             body = body.model_copy(update=places)
         return self._said(self._agent.hear(message, body, now_ns))
 
-    def _said(self, effects: list[object]) -> list[Say]:
+    def _said(self, effects: Sequence[object]) -> list[Say]:
         says = [e for e in effects if isinstance(e, Say) and not isinstance(e.body, RouteRequest | Position)]
         return [Say(say.kind, self._outside(say.body), say.id) for say in says]
 

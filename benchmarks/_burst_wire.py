@@ -23,8 +23,9 @@ from tempfile import TemporaryDirectory
 from benchmarks._burst_site import ZONE, Site, SiteRobot, Size, robot_id
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig
 from fleet_market.errors import BrokerError, FleetMarketError
 from fleet_market.ids import CustomerId, Identifier, MessageId, derive
 from fleet_market.ports import Delivery
@@ -209,8 +210,10 @@ class _Burst:
         async with contextlib.AsyncExitStack() as stack:
             async with self._joining:
                 transport = await stack.enter_async_context(self._connected(name, filters, will))
-                for kind, body in (("announce", self._site.announce(number)), ("presence", self._site.present())):
-                    await transport.publish(topics.state(name, kind), _message(name, body, MessageId(derive(kind, name))))
+                greetings: dict[str, AnyBody] = {"announce": self._site.announce(number), "presence": self._site.present()}
+                for kind, greeting in greetings.items():
+                    hello = _message(name, greeting, MessageId(derive(kind, name)))
+                    await transport.publish(topics.state(name, kind), hello, retain=True)
                 self._joined += 1
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._sense(transport, robot), name=f"{name} senses")
@@ -281,7 +284,7 @@ def _peak_rss_mb(pid: int) -> float:
 
 async def _serve(site: Site, port: int, database: Path) -> None:
     zone = ZoneConfig(site, ZONE, site.terms, dict(site.customers))
-    broker = Broker(BrokerConfig(HOST, port, database, zone))
+    broker = Broker(ServerConfig(HOST, port, database), [zone])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with asyncio.TaskGroup() as tasks:
@@ -291,7 +294,8 @@ async def _serve(site: Site, port: int, database: Path) -> None:
         print("ready", flush=True)
         await stop.wait()
         running.cancel()
-    print(json.dumps({"inputs": broker.engine.inputs, "pauses": broker.zone.pauses}))
+    served = broker.servers[ZONE].zone
+    print(json.dumps({"inputs": served.engine.inputs, "pauses": served.pauses}))
 
 
 def _main() -> None:

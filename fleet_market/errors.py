@@ -8,6 +8,7 @@
     ├── ProtocolError(ValueError)      a message on the wire is malformed, oversized or misplaced
     ├── UnreachableError               no way leads from one point of the map to another
     ├── StoreError(RuntimeError)       the database is locked, corrupt or from another version
+    │   └── LeaseLostError             another daemon runs the zone by now
     ├── LedgerMismatchError            the pure ledger and the store disagree: the daemon stops
     ├── BrokerError(ConnectionError)   the MQTT broker cannot be had or reached
     └── ReplyTimeoutError(TimeoutError)  the market did not answer in time
@@ -66,6 +67,10 @@ class UnreachableError(FleetMarketError):
 
 class StoreError(FleetMarketError, RuntimeError):
     """The ledger's database cannot be used as it is."""
+
+
+class LeaseLostError(StoreError):
+    """Another daemon has taken over the zone: this one stops it, and has stored nothing since."""
 
 
 class LedgerMismatchError(FleetMarketError, RuntimeError):

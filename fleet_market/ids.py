@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -83,6 +83,10 @@ class ZoneId(_TopicId):
     __slots__ = ()
 
 
+MAIN_ZONE = ZoneId("main")
+"""The zone of those who name none."""
+
+
 class OrderId(Identifier):
     """An order, named by its customer."""
 
@@ -139,6 +143,12 @@ class TransferId(Identifier):
     """A ledger transfer."""
 
     __slots__ = ()
+
+
+_Id = TypeVar("_Id", bound=str)
+_SORTED: Any = PlainSerializer(sorted, return_type=list[str])
+SetOf = Annotated[set[_Id], _SORTED]
+"""A set of identifiers that looks the same wherever it is written down."""
 
 
 def derive(*parts: object) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fleet_market.body import DriverSpec, Job, Result, Telemetry
+from fleet_market.ids import ZoneId
 
 
 class Clock(Protocol):
@@ -98,6 +99,55 @@ class VelocityBase(Protocol):
 
     async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
         """Begin an action of the body or of the station (load, unload, charge); its effect shows in telemetry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a zone's market, until it ends or is taken over."""
+
+    zone: ZoneId
+    epoch: int
+    """Grows with every holder: a write under an older one is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A market daemon that is there."""
+
+    zones: frozenset[ZoneId]
+    """Those that it would run."""
+    held: int
+    """How many it does run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """How the zones lie among the daemons."""
+
+    lost: frozenset[ZoneId]
+    """Zones that have been taken over from this daemon."""
+    others: tuple[Member, ...]
+    free: tuple[ZoneId, ...]
+    """Zones of this daemon that nobody runs."""
+
+
+class Leases(Protocol):
+    """Shares zones among daemons. Every method may block, and raises `StoreError` if the store cannot be had."""
+
+    lease_s: float
+    """How long a lease lives that is not renewed."""
+
+    def roll(self, zones: Collection[ZoneId], held: Mapping[ZoneId, Lease]) -> Roll:
+        """Say that this daemon is there, which zones it would run and which it does; renew the leases of these."""
+
+    def claim(self, zone: ZoneId) -> Lease | None:
+        """Take a free zone; None if it cannot be had."""
+
+    def release(self, lease: Lease) -> None:
+        """Give a zone back at once."""
+
+    def close(self) -> None:
+        """Leave, and give back every lease."""
 
 
 class LedgerStore(Protocol):

@@ -10,12 +10,13 @@ from pathlib import Path
 from fleet_market.adapters.auditing import Report, audit_store
 from fleet_market.adapters.sqlite_store import SqliteReader, SqliteStore, prepare
 from fleet_market.adapters.store_base import Reads
-from fleet_market.adapters.stores import is_postgres, open_reader, open_store
+from fleet_market.adapters.stores import file_of, is_postgres, open_reader, open_store
 from fleet_market.errors import StoreError
+from fleet_market.ids import MAIN_ZONE, ZoneId
 
 
-def back_up(address: str | Path, target: Path) -> Report:
-    """Write all that the store at `address` holds into the new file `target`, while a market may be writing to it.
+def back_up(address: str | Path, target: Path, zone: ZoneId = MAIN_ZONE) -> Report:
+    """Write all that the store at `address` holds of a zone into the new file `target`, while its market may be running.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def back_up(address: str | Path, target: Path) -> Report:
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:
-        with open_reader(address) as reader:
+        with open_reader(address, zone) as reader:
             if isinstance(reader, SqliteReader):
                 reader.backup(part)
             else:
@@ -50,8 +51,8 @@ def back_up(address: str | Path, target: Path) -> Report:
     return report
 
 
-def restore(backup: Path, address: str | Path) -> Report:
-    """Fill the new or empty store at `address` with a backup.
+def restore(backup: Path, address: str | Path, zone: ZoneId = MAIN_ZONE) -> Report:
+    """Fill the new or empty store of a zone at `address` with a backup.
 
     Returns
     -------
@@ -67,9 +68,9 @@ def restore(backup: Path, address: str | Path) -> Report:
         report = audit_store(source)
         if report.faults:
             raise StoreError(f"{backup} is not sound ({report.faults[0]}): take another backup")
-        if not is_postgres(address) and Path(address).exists():
-            raise StoreError(f"{address} exists: restore into a new file")
-        with open_store(address) as store:
+        if not is_postgres(address) and file_of(address, zone).exists():
+            raise StoreError(f"{file_of(address, zone)} exists: restore into a new file")
+        with open_store(address, zone) as store:
             store.load(source)
     return report
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -30,6 +30,8 @@ class Issued:
     key: bytes
     serial: str
     """Hexadecimal."""
+    sessions: tuple[bytes, ...] = ()
+    """Certificates of further sessions of the same party, to the same key; their serial numbers follow on `serial`."""
 
 
 class Authority:
@@ -47,7 +49,7 @@ class Authority:
             key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
         )  # fmt: skip
         certificate = (
-            _builder(name, name, key.public_key(), now, AUTHORITY_DAYS)
+            _builder(name, name, key.public_key(), now, AUTHORITY_DAYS, x509.random_serial_number())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -75,13 +77,21 @@ class Authority:
 
     def issue_server(self, hosts: Sequence[str], now: datetime) -> Issued:
         """Return a certificate for an MQTT broker that is reached under the names and addresses `hosts`."""
-        return self._issue(
-            hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, now, SERVER_DAYS, x509.SubjectAlternativeName(map(_host, hosts))
-        )
+        key, names = ec.generate_private_key(ec.SECP256R1()), x509.SubjectAlternativeName(map(_host, hosts))
+        purpose, number = ExtendedKeyUsageOID.SERVER_AUTH, x509.random_serial_number()
+        return _issued(self._sign(hosts[0], key, number, purpose, now, SERVER_DAYS, names), key)
 
-    def issue_client(self, name: str, days: int, now: datetime) -> Issued:
-        """Return a certificate for the party `name`: its common name is its MQTT user name."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, None)
+    def issue_client(self, name: str, days: int, now: datetime, sessions: Sequence[str] = ()) -> Issued:
+        """Return a certificate for the party `name`, and one for each of its further `sessions`.
+
+        The common name is the MQTT user name and the client id: no two sessions may share one.
+        """
+        key, first = ec.generate_private_key(ec.SECP256R1()), x509.random_serial_number()
+        made = [
+            self._sign(common_name, key, first + n, ExtendedKeyUsageOID.CLIENT_AUTH, now, days, None)
+            for n, common_name in enumerate((name, *sessions))
+        ]
+        return replace(_issued(made[0], key), sessions=tuple(c.public_bytes(Encoding.PEM) for c in made[1:]))
 
     def revocation_list(self, serials: Iterable[str], now: datetime) -> bytes:
         """Return the revocation list, PEM; it does not run out before the authority does."""
@@ -93,29 +103,35 @@ class Authority:
             builder = builder.add_revoked_certificate(entry)
         return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
 
-    def _issue(
-        self, name: str, purpose: x509.ObjectIdentifier, now: datetime, days: int, names: x509.SubjectAlternativeName | None
-    ) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def _sign(
+        self,
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        serial: int,
+        purpose: x509.ObjectIdentifier,
+        now: datetime,
+        days: int,
+        names: x509.SubjectAlternativeName | None,
+    ) -> x509.Certificate:
         builder = (
-            _builder(_name(name), self._certificate.subject, key.public_key(), now, days)
+            _builder(_name(name), self._certificate.subject, key.public_key(), now, days, serial)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names is not None:
             builder = builder.add_extension(names, critical=False)
-        return _issued(builder.sign(self._key, SHA256()), key)
+        return builder.sign(self._key, SHA256())
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int, serial: int
 ) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
         issuer_name=issuer,
         subject_name=subject,
         public_key=key,
-        serial_number=x509.random_serial_number(),
+        serial_number=serial,
         not_valid_before=now - BACKDATED,
         not_valid_after=now + timedelta(days=days),
     )

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class WallClock:
-    """UTC in nanoseconds, never running backwards."""
+    """UTC in nanoseconds, never running backwards.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    source : callable
+        The machine's clock, nanoseconds since 1970.
+    """
+
+    def __init__(self, source: Callable[[], int] = time.time_ns) -> None:
+        self._source = source
         self._last_ns = 0
 
     def now_ns(self) -> int:
         """Return the time; a clock that was set back stands still until it has caught up."""
-        self._last_ns = max(self._last_ns, time.time_ns())
+        self._last_ns = max(self._last_ns, self._source())
         return self._last_ns
 
 

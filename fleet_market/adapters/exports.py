@@ -14,6 +14,7 @@ from typing import IO, Any
 from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.stores import open_reader
 from fleet_market.errors import InputError
+from fleet_market.ids import MAIN_ZONE, ZoneId
 from fleet_market.ledger import Event, Metrics
 
 BOOKS_FORMAT, LOG_FORMAT, VERSION = "fleet-market books", "fleet-market event log", 1
@@ -26,9 +27,9 @@ EVENT_FIELDS = (
 SUMS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending")
 
 
-def export_csv(address: str | Path, target: Path) -> int:
-    """Write the journal to a CSV file while the market may be running; return the number of rows."""
-    with open_reader(address) as reader, target.open("w", newline="", encoding="utf-8") as file:
+def export_csv(address: str | Path, target: Path, zone: ZoneId = MAIN_ZONE) -> int:
+    """Write the journal of a zone to a CSV file while the market may be running; return the number of rows."""
+    with open_reader(address, zone) as reader, target.open("w", newline="", encoding="utf-8") as file:
         return write_csv(reader, file)
 
 

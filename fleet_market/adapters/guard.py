@@ -72,6 +72,13 @@ class Guard:
         """
         return self.gate.open(topic, payload, unix_s=time.time(), now_s=time.monotonic())
 
+    def watch(self) -> None:
+        """Take note of changes of the register."""
+
+    def session_tls(self, number: int) -> TlsFiles | None:  # noqa: ARG002 - without keys nothing is encrypted
+        """Return what a further session of the same party needs for TLS."""
+        return None
+
     def owner_of(self, robot: str) -> OwnerId | None:  # noqa: ARG002 - without keys nobody knows
         """Return whom a robot may name as its owner, None if any."""
         return None
@@ -96,6 +103,34 @@ class Guard:
                 self._complained.clear()
             self._complained[sender] = now
             log.warning("refused from %s: %s (%d of this kind so far)", sender, error, self.rejected[error.reason])
+
+
+class Listener(Guard):
+    """Guards a session that listens for another connection of the same process, and sends nothing.
+
+    Parameters
+    ----------
+    guard : Guard
+        Of the connection that sends.
+    tls : TlsFiles or None
+    gate : Gate, optional
+        Lets in for this session alone; by default the messages of all sessions go through one gate.
+    """
+
+    def __init__(self, guard: Guard, tls: TlsFiles | None, gate: Gate | None = None) -> None:
+        super().__init__(guard.gate if gate is None else gate)
+        self._guard, self.tls = guard, tls
+
+    def open(self, topic: str, payload: bytes) -> bytes:
+        """Return the message that came in; raises as `Guard.open`."""
+        self._guard.watch()
+        self.gate.directory = self._guard.gate.directory
+        return super().open(topic, payload)
+
+    def reject(self, topic: str, error: ProtocolError) -> None:
+        """Count a refused message where all are counted; that a gate of its own is shown what is retained again is none."""
+        if error.reason != "replayed" or self.gate is self._guard.gate:
+            self._guard.reject(topic, error)
 
 
 def guard_for(keys: Path | None, role: Role, name: str, host: str, limits: Limits = FROM_MARKET) -> Guard:

@@ -5,7 +5,7 @@
     ca.pem ca.did registry.json      for everyone
     ca/                              the authority's own keys: needed by these commands only, keep them offline if you can
     broker/                          server certificate, access file, revocation list and configuration of Mosquitto
-    ROLE/NAME/                       keys of one party, to be copied to its machine
+    ROLE/NAME/                       keys of one party, to be copied to its machine; of a market also its sessions/
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fleet_market.adapters.keyring import (
     CA_DID,
     MESSAGE_KEY,
     REGISTER,
+    SESSION_CERTIFICATES,
     TLS_CERTIFICATE,
     TLS_KEY,
     SigningKey,
@@ -35,7 +36,18 @@ from fleet_market.adapters.mosquitto import BrokerTls, write_config
 from fleet_market.adapters.private_files import PRIVATE, read_private, write_file
 from fleet_market.errors import InputError
 from fleet_market.ids import DidKey, OwnerId, PartyName, ZoneId
-from fleet_market.protocol.registry import Entry, Register, Role, enrol, market_name, revoke, rotate
+from fleet_market.protocol.registry import (
+    SESSIONS,
+    Entry,
+    Register,
+    Role,
+    enrol,
+    market_name,
+    revoke,
+    rotate,
+    session_name,
+    zone_of,
+)
 
 AUTHORITY, BROKER = "ca", "broker"
 CA_KEY, REGISTER_KEY = "ca.key", "registry.key"
@@ -149,7 +161,8 @@ class KeyFolder:
 
     def _make(self, role: Role, name: PartyName, days: int, owner: OwnerId | None, *, overlap_s: int | None) -> Entry:
         folder, key, now_s = self.folder / role / name, SigningKey.generate(), int(time.time())
-        client = self._authority().issue_client(name, days, today()) if role.connects else None
+        names = tuple(session_name(zone_of(name), n) for n in range(SESSIONS)) if role is Role.MARKET else ()
+        client = self._authority().issue_client(name, days, today(), names) if role.connects else None
         entry = Entry(
             role=role,
             name=name,
@@ -167,6 +180,8 @@ class KeyFolder:
         if client is not None:
             write_file(folder / TLS_KEY, client.key, PRIVATE)
             write_file(folder / TLS_CERTIFICATE, client.certificate)
+            for n, certificate in enumerate(client.sessions):
+                write_file(folder / SESSION_CERTIFICATES / f"{n}.pem", certificate)
         self._write(register)
         return entry
 
@@ -179,7 +194,7 @@ class KeyFolder:
         broker, now_s = self.folder / BROKER, time.time()
         write_register(self.folder / REGISTER, register, SigningKey.load(self.folder / AUTHORITY / REGISTER_KEY))
         gone = (e for e in register.entries if e.revoked_s is not None or (e.until_s is not None and e.until_s <= now_s))
-        serials = [entry.certificate for entry in gone if entry.certificate is not None]
+        serials = [serial for entry in gone for serial in _serials(entry)]
         write_file(broker / REVOKED, self._authority().revocation_list(serials, today()))
         write_file(broker / ACCESS, access_file(register, now_s).encode(), PRIVATE)
         self.register = register
@@ -199,6 +214,14 @@ class KeyFolder:
             yield
         finally:
             lock.unlink()
+
+
+def _serials(entry: Entry) -> list[str]:
+    """Return the serial numbers of the certificates that were issued with a key."""
+    if entry.certificate is None:
+        return []
+    first, more = int(entry.certificate, 16), SESSIONS if entry.role is Role.MARKET else 0
+    return [f"{serial:x}" for serial in range(first, first + 1 + more)]
 
 
 def broker_tls(folder: Path, bind: str) -> BrokerTls:

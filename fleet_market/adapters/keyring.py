@@ -6,6 +6,7 @@ A folder of keys as `fleet-market keys` makes it; a party's machine needs these 
     ca.did           did:key that signs the register: what all trust begins with
     registry.json    the signed register of keys
     ROLE/NAME/       message.key (Ed25519), tls.key, tls.pem: of this party alone
+    market/NAME/sessions/  a certificate for each further session of a market, to the same tls.key
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from fleet_market.protocol.topics import parse
 log = logging.getLogger(__name__)
 
 CA_CERTIFICATE, CA_DID, REGISTER = "ca.pem", "ca.did", "registry.json"
-MESSAGE_KEY, TLS_KEY, TLS_CERTIFICATE = "message.key", "tls.key", "tls.pem"
+MESSAGE_KEY, TLS_KEY, TLS_CERTIFICATE, SESSION_CERTIFICATES = "message.key", "tls.key", "tls.pem", "sessions"
 REGISTER_CONTEXT = "registry"
 """Stands for the topic under the signature of the register: no message has this topic."""
 WATCH_S = 0.5
@@ -242,6 +243,12 @@ class KeyGuard(Guard):
             if self._file.poll():
                 self.gate.directory = Directory(self._file.register)
                 log.info("register %d with %d keys", self._file.register.serial, len(self._file.register.entries))
+
+    def session_tls(self, number: int) -> TlsFiles | None:
+        """Return the certificate of a further session; all of a party have one private key."""
+        if (tls := self.tls) is None:
+            return None
+        return TlsFiles(tls.ca, tls.certificate.parent / SESSION_CERTIFICATES / f"{number}.pem", tls.key)
 
     def owner_of(self, robot: str) -> OwnerId | None:
         """Return whom the register names as a robot's owner."""

@@ -24,7 +24,6 @@ from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.client import ProtocolVersion
-from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -32,6 +31,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet_market.adapters.guard import Guard, TlsFiles
+from fleet_market.adapters.intake import FairQueue, Intake
 from fleet_market.adapters.private_files import read_private
 from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ports import Delivery
@@ -41,10 +41,12 @@ log = logging.getLogger(__name__)
 MAX_PUBLISHING = 100
 """Publishes under way at once: beyond that the client gets slower, not faster."""
 MAX_INCOMING = 20_000
-"""Messages that wait to be taken. Of those of QoS 1 the broker sends no more than `RECEIVE_MAXIMUM` before an answer."""
+"""Messages that wait to be taken; beyond it those of QoS 0 are dropped."""
 RECEIVE_MAXIMUM = 1000
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 30.0
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 8.0
 PUBACK_TIMEOUT_S = 10.0
+MAX_SUBSCRIBE = 100
+"""Filters in one request."""
 FIRST_FAILURE = 128
 """MQTT 5 reason codes from here on are failures (OASIS MQTT 5.0, section 2.4)."""
 
@@ -69,30 +71,39 @@ class MqttConfig:
     will: Will | None = None
     keepalive_s: int = 10
     session_expiry_s: int = 0
+    receive_maximum: int = RECEIVE_MAXIMUM
+    """Messages of QoS 1 that the broker sends before one of them is acknowledged."""
 
 
 class _Client(aiomqtt.Client):
-    """Does not complain when it is cancelled while it connects, and watches no closed socket, as aiomqtt 2.5 does."""
+    """Bears what aiomqtt 2.5 does not: to be cancelled while it connects, and to be cut off just then or in a write."""
 
     def _on_disconnect(self, *arguments: Any) -> None:
-        if not self._connected.cancelled():
+        if not self._connected.done():
+            self._loop.call_soon_threadsafe(self._fail_to_connect)
+        elif not self._connected.cancelled():
             super()._on_disconnect(*arguments)
 
-    def _on_socket_register_write(self, client: PahoClient, _userdata: Any, sock: Any) -> None:
-        """Write once the socket can take it. The call may come from the thread that connects, so the loop is told."""
+    def _fail_to_connect(self) -> None:
+        """End the wait for the broker's word, which can no longer come."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("closed while it was being made"))
+
+    def _on_socket_register_write(self, client: Any, _userdata: Any, sock: Any) -> None:
+        """Have the loop write when it can, unless the socket is closed by then and its number is another's."""
 
         def write() -> None:
             try:
                 client.loop_write()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is broken
+            except Exception as error:  # noqa: BLE001 - whatever it is, this connection is over
                 if not self._disconnected.done():
                     self._disconnected.set_exception(error)
 
-        def watch() -> None:
+        def register() -> None:
             if sock.fileno() >= 0 and client.want_write():
                 self._loop.add_writer(sock.fileno(), write)
 
-        self._loop.call_soon_threadsafe(watch)
+        self._loop.call_soon_threadsafe(register)
 
 
 class MqttTransport:
@@ -107,6 +118,8 @@ class MqttTransport:
         Awaited after every (re)connection, when the subscriptions stand.
     guard : Guard, optional
         Seals and opens messages, and knows the files for TLS. Without one everything goes as it is, unencrypted.
+    intake : Intake, optional
+        Where what arrives is put; by default a queue of its own, which `deliveries` empties.
     """
 
     def __init__(
@@ -115,12 +128,13 @@ class MqttTransport:
         subscriptions: Sequence[tuple[str, int]] = (),
         on_connect: Sequence[Callable[[], Awaitable[None]]] = (),
         guard: Guard | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self.config, self.guard = config, guard
         self._tls = None if guard is None or guard.tls is None else _tls_context(guard.tls)
         self.connected = asyncio.Event()
-        self._subscriptions, self._on_connect = subscriptions, on_connect
-        self._incoming: asyncio.Queue[Delivery] = asyncio.Queue(MAX_INCOMING)
+        self._subscriptions, self._on_connect = list(subscriptions), on_connect
+        self._intake = Intake(FairQueue().lane(MAX_INCOMING)) if intake is None else intake
         self._publishing = asyncio.Semaphore(MAX_PUBLISHING)
         self._client: aiomqtt.Client | None = None
         self._current: aiomqtt.Client | None = None
@@ -182,11 +196,24 @@ class MqttTransport:
     async def deliveries(self) -> AsyncIterator[Delivery]:
         """Yield what arrives, across reconnections."""
         while True:
-            yield await self._incoming.get()
+            yield await self._intake.lane.queue.get()
 
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""
-        return self._incoming.qsize()
+        return len(self._intake.lane)
+
+    async def subscribe(self, subscriptions: Sequence[tuple[str, int]]) -> None:
+        """Subscribe to more, now or with the next connection."""
+        self._subscriptions += subscriptions
+        if (client := self._client) is not None:
+            try:
+                await client.subscribe(list(subscriptions))
+            except aiomqtt.MqttError as error:
+                log.info("%s: %s", self._where(), error)
+
+    def _jitter(self) -> float:
+        """Return the share of a pause that is really waited for, so that not all clients come back at once."""
+        return random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     def _where(self) -> str:
         return f"MQTT broker {self.config.host}:{self.config.port}"
@@ -197,8 +224,8 @@ class MqttTransport:
             try:
                 async with self._new_client() as client:
                     backoff_s = FIRST_BACKOFF_S
-                    await self._serve(client)
-            except aiomqtt.MqttError as error:
+                    await self._serve_until_broken(client)
+            except (aiomqtt.MqttError, BrokerError) as error:  # the latter if what is said on connecting goes unconfirmed
                 self.trouble = str(error)
                 log.info("%s: %s; next try within %.1f s", self._where(), error, backoff_s)
             finally:
@@ -207,38 +234,54 @@ class MqttTransport:
                 for waiter in self._confirmations.values():
                     if not waiter.done():
                         waiter.set_result(None)
-            await asyncio.sleep(random.uniform(backoff_s / 2, backoff_s))  # noqa: S311 - jitter, not a secret
+            await asyncio.sleep(backoff_s * self._jitter())
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
+    async def _serve_until_broken(self, client: aiomqtt.Client) -> None:
+        """Serve; a connection that breaks ends whatever waits for an answer on it."""
+        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
+        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
+        serving = asyncio.ensure_future(self._serve(client))
+        try:
+            await asyncio.wait([serving, broken], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+        if not serving.cancelled():
+            serving.result()
+            if not self._closing:
+                await asyncio.wait([broken])
+        why = broken.exception() if broken.done() and not broken.cancelled() else None
+        raise aiomqtt.MqttError(f"disconnected: {why or 'by the broker'}")
+
     async def _serve(self, client: aiomqtt.Client) -> None:
-        for topic, qos in self._subscriptions:
-            await client.subscribe(topic, qos=qos)
+        done = 0
+        while wanted := self._subscriptions[done : done + MAX_SUBSCRIBE]:
+            await client.subscribe(wanted)
+            done += len(wanted)
         self._client = client
         for callback in self._on_connect:
             await callback()
         self.connected.set()
-        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
-        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if self._closing:
-            return
-        await asyncio.wait([broken])
-        raise aiomqtt.MqttError(f"disconnected: {broken.exception() or 'by the broker'}")
 
     def _receive(self, client: aiomqtt.Client, message: MQTTMessage) -> None:
         """Take one message off the wire. Runs in the event loop; aiomqtt's own queue costs three times as much."""
-        ack = self._acknowledger(client, message)
+        ack, intake = self._acknowledger(client, message), self._intake
+        if not intake.wanted(message.topic):
+            intake.refuse(ack)
+            return
         try:
             payload = bytes(message.payload)
             if self.guard is not None:
                 payload = self.guard.open(message.topic, payload)
-            if message.qos == 0 and self._incoming.qsize() >= MAX_INCOMING - RECEIVE_MAXIMUM:
+            if message.qos == 0 and intake.lane.full:
                 self.dropped += 1
                 return
-            self._incoming.put_nowait(Delivery(message.topic, payload, ack))
+            intake.lane.put(Delivery(message.topic, payload, ack))
         except ProtocolError as error:
             if self.guard is not None:
                 self.guard.reject(message.topic, error)
-            ack()
+            intake.refuse(ack)
 
     def _acknowledger(self, client: aiomqtt.Client, message: MQTTMessage) -> Callable[[], None]:
         def ack() -> None:
@@ -249,7 +292,7 @@ class MqttTransport:
 
     def _new_client(self) -> aiomqtt.Client:
         config, properties, will = self.config, Properties(PacketTypes.CONNECT), self.config.will  # type: ignore[no-untyped-call]
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.ReceiveMaximum = config.receive_maximum
         if config.session_expiry_s:
             properties.SessionExpiryInterval = config.session_expiry_s
         if self.guard is not None:

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
-from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
+from fleet_market.ids import MAIN_ZONE, CustomerId, Identifier, MessageId, OrderId, ZoneId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView, StatusReply, StatusRequest
@@ -36,17 +36,26 @@ class Requester:
         How long to wait for a connection and for each answer.
     keys : Path, optional
         Folder of keys; without keys the MQTT broker must be on the loopback interface.
+    zone : ZoneId
+        Whose market is asked.
     """
 
     def __init__(
-        self, host: str, port: int, customer: CustomerId, *, timeout_s: float = 10.0, keys: Path | None = None
+        self,
+        host: str,
+        port: int,
+        customer: CustomerId,
+        *,
+        timeout_s: float = 10.0,
+        keys: Path | None = None,
+        zone: ZoneId = MAIN_ZONE,
     ) -> None:
         client = f"{customer}-{secrets.token_hex(4)}"
-        self._customer, self._timeout_s = customer, timeout_s
+        self._customer, self._zone, self._timeout_s = customer, zone, timeout_s
         self._where = f"{host}:{port}"
         self._transport = MqttTransport(
             MqttConfig(host, port, client),
-            [(topics.to_customer(customer, "#"), 1), (topics.view("+", "order"), 1)],
+            [(topics.to_customer(customer, "#"), 1), (topics.view(zone, "order"), 1)],
             guard=guard_for(keys, Role.CUSTOMER, customer, host),
         )
         self._waiting: dict[MessageId, asyncio.Future[Body]] = {}
@@ -79,14 +88,14 @@ class Requester:
         ReplyTimeoutError
             If no answer arrives in time.
         """
-        name = MessageId(secrets.token_hex(10))
+        name, topic = MessageId(secrets.token_hex(10)), topics.from_customer(self._customer, kind, self._zone)
         payload = encode(Envelope(id=name, ts=0, src=Identifier(self._customer), body=body))
         future = self._waiting[name] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not future.done():
                     with contextlib.suppress(BrokerError):
-                        await self._transport.publish(topics.from_customer(self._customer, kind), payload)
+                        await self._transport.publish(topic, payload)
                     await asyncio.wait([future], timeout=REPEAT_S)
         except TimeoutError:
             raise ReplyTimeoutError(f"the market did not answer within {self._timeout_s:g} s: is it running?") from None

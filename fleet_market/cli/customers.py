@@ -15,7 +15,7 @@ from rich.text import Text
 
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
-from fleet_market.cli.services import DEFAULT_MQTT, KeysOption, MqttOption
+from fleet_market.cli.services import DEFAULT_MQTT, KeysOption, MqttOption, ZoneOption, zone_id
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
@@ -70,6 +70,7 @@ def post(
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,7 +90,7 @@ def post(
         group=None if group is None else _id(OrderId, group, "--group"),
         group_size=group_size,
     )
-    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("order", body, OrderReply))
+    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("order", body, OrderReply))
     _show_reply(reply, as_json)
 
 
@@ -99,12 +100,13 @@ def cancel(
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Take an order back; a parcel that is on its way is brought back to its pickup at the agreed price."""
     body = CancelOrder(order=_id(OrderId, order_id, "ID"))
-    _show_reply(_ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
+    _show_reply(_ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
 
 
 @order.command()
@@ -116,6 +118,7 @@ def quote(
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     timeout: TimeoutOption = 20.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -123,7 +126,7 @@ def quote(
     body = QuoteRequest(
         pickup=_place(pickup, "--pickup"), dropoff=_place(dropoff, "--dropoff"), payload_kg=payload, deadline_s=deadline
     )
-    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("quote", body, QuoteReply))
+    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("quote", body, QuoteReply))
     if as_json:
         _print_json(reply)
     elif reply.best_ask_uc is not None:
@@ -145,6 +148,7 @@ def watch(
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     as_json: JsonOption = False,
 ) -> None:
     """Show orders as they change."""
@@ -172,7 +176,7 @@ def watch(
                     return view.state
         return None
 
-    state = _ask(Access(mqtt, keys, customer), 10.0, follow)
+    state = _ask(Access(mqtt, keys, customer, zone), 10.0, follow)
     if state is None:
         raise InputError("command line", "ID", order_id, "no such order: use the id of one that was posted")
     raise typer.Exit(0 if state is OrderState.SETTLED else EXIT_NO_SUCCESS)
@@ -181,12 +185,13 @@ def watch(
 def robots(
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     customer: AsOption = "demo",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """List the robots that the market knows."""
-    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.status("robots"))
+    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.status("robots"))
     if as_json:
         _print_json(reply)
         return
@@ -201,13 +206,14 @@ def why(
     order_id: Annotated[str, typer.Argument(metavar="ORDER")],
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
+    zone: ZoneOption = "main",
     customer: AsOption = "demo",
     timeout: TimeoutOption = 10.0,
     as_json: JsonOption = False,
 ) -> None:
     """Tell who asked what for an order, and why it went where it went or why nobody took it."""
     body = WhyRequest(order=_id(OrderId, order_id, "ORDER"))
-    reply = _ask(Access(mqtt, keys, customer), timeout, lambda r: r.ask("why", body, WhyReply))
+    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("why", body, WhyReply))
     if as_json:
         _print_json(reply)
     elif reply.view is None:
@@ -245,14 +251,15 @@ class Access(NamedTuple):
     mqtt: str
     keys: Path | None
     customer: str
+    zone: str
 
 
 def _ask(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
     host, port = parse_endpoint(access.mqtt)
-    name = _id(CustomerId, access.customer, "--as")
+    name, zone = _id(CustomerId, access.customer, "--as"), zone_id(access.zone)
 
     async def run() -> Answer:
-        async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys) as requester:
+        async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys, zone=zone) as requester:
             return await action(requester)
 
     return asyncio.run(run())

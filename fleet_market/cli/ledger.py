@@ -15,10 +15,11 @@ from rich.table import Table
 from fleet_market.adapters import archive, exports
 from fleet_market.adapters.auditing import NoPlaces, Report, audit_store, verify_chains
 from fleet_market.adapters.sqlite_store import HEADER
-from fleet_market.adapters.stores import is_postgres, open_reader
+from fleet_market.adapters.stores import file_of, is_postgres, open_reader
 from fleet_market.cli.customers import JsonOption
+from fleet_market.cli.services import ZoneOption, zone_id
 from fleet_market.errors import InputError
-from fleet_market.ids import AccountId
+from fleet_market.ids import AccountId, ZoneId
 from fleet_market.ledger import Entry, kind_of
 from fleet_market.market import Market, Replayed, ReplayError
 from fleet_market.market import replay as replay_log
@@ -41,16 +42,18 @@ KeyOption = Annotated[str | None, typer.Option(help="The market's public key, he
 
 
 @ledger.command()
-def audit(store: StoreOption, public_key: KeyOption = None, as_json: JsonOption = False) -> None:
+def audit(store: StoreOption, public_key: KeyOption = None, zone: ZoneOption = "main", as_json: JsonOption = False) -> None:
     """Check everything: database, chains, signed heads, balances, supply, orders against money. Exit code 1 on a fault."""
-    with open_reader(store) as reader:
+    with open_reader(store, zone_id(zone)) as reader:
         _tell(audit_store(reader, key_id=public_key), as_json)
 
 
 @ledger.command("verify-chain")
-def verify_chain(store: StoreOption, public_key: KeyOption = None, as_json: JsonOption = False) -> None:
+def verify_chain(
+    store: StoreOption, public_key: KeyOption = None, zone: ZoneOption = "main", as_json: JsonOption = False
+) -> None:
     """Check that no row of journal and event log was changed since, and tell which one was. Exit code 1 if one was."""
-    with open_reader(store) as reader:
+    with open_reader(store, zone_id(zone)) as reader:
         _tell(verify_chains(reader, key_id=public_key), as_json)
 
 
@@ -61,10 +64,11 @@ def export(
     log: Annotated[
         bool, typer.Option("--log", help="The event log, for `fleet-market replay`, instead of the books.")
     ] = False,
+    zone: ZoneOption = "main",
 ) -> None:
     """Write the books (or the event log) for an auditor, a JSON object a line; docs/audit/audit.py checks the books."""
     write = exports.write_log if log else exports.write_csv if target.endswith(".csv") else exports.write_books
-    with open_reader(store) as reader:
+    with open_reader(store, zone_id(zone)) as reader:
         if target == "-":
             write(reader, sys.stdout)
             return
@@ -81,10 +85,11 @@ def show(
     account_id: Annotated[str, typer.Argument(metavar="ACCOUNT", help="kind:name, e.g. customer:demo.")],
     store: StoreOption,
     rows: Annotated[int, typer.Option(help="Newest transfers to show.", min=0, max=MAX_ROWS)] = 20,
+    zone: ZoneOption = "main",
     as_json: JsonOption = False,
 ) -> None:
     """Show what an account holds and its newest transfers."""
-    with open_reader(store) as reader:
+    with open_reader(store, zone_id(zone)) as reader:
         balances = reader.balances()
         if account_id not in balances:
             known = sorted(a for a in balances if a.partition(":")[0] == account_id.partition(":")[0])[:5] or sorted(
@@ -119,59 +124,62 @@ def _line(entry: Entry, mine: AccountId) -> tuple[str, ...]:
 def backup(
     store: StoreOption,
     target: Annotated[Path, typer.Argument(metavar="FILE", help="New file: SQLite, whatever the store.")],
+    zone: ZoneOption = "main",
     as_json: JsonOption = False,
 ) -> None:
     """Copy the whole store into one file, while a market runs, and audit the copy. Exit code 1 if it has faults."""
-    _tell(archive.back_up(store, target), as_json)
+    _tell(archive.back_up(store, target, zone_id(zone)), as_json)
 
 
 @ledger.command()
 def restore(
     source: Annotated[Path, typer.Argument(metavar="BACKUP", help="File of `ledger backup`.")],
     store: StoreOption,
+    zone: ZoneOption = "main",
     as_json: JsonOption = False,
 ) -> None:
     """Fill a new or empty store, of either kind, with a backup that is sound."""
-    _tell(archive.restore(source, store), as_json)
+    _tell(archive.restore(source, store, zone_id(zone)), as_json)
 
 
 def replay(
     source: Annotated[str, typer.Argument(metavar="LOG", help="Store, or file of `fleet-market ledger export --log`.")],
+    zone: ZoneOption = "main",
     as_json: JsonOption = False,
 ) -> None:
     """Run the market again from its event log and compare every decision to the byte. Exit code 1 if one differs."""
     market, seen = Market(NoPlaces()), Counter[str]()
     fault, at = None, Replayed()
     try:
-        if _is_log(source):
-            at = replay_log(market, exports.read_log(Path(source)), each=lambda e: seen.update([e.source]))
+        if _is_log(source, zone_id(zone)):
+            at = replay_log(market, exports.read_log(Path(source)), each=lambda e, _: seen.update([e.source]))
         else:
-            with open_reader(source) as reader:
-                at = replay_log(market, reader.events(), each=lambda e: seen.update([e.source]))
+            with open_reader(source, zone_id(zone)) as reader:
+                at = replay_log(market, reader.events(), each=lambda e, _: seen.update([e.source]))
     except ReplayError as error:
         fault = str(error)
     if at.diverged:
         fault = f"event {at.diverged[0]}: this program decides otherwise, as upon {len(at.diverged) - 1} further events"
     orders = Counter(order.state.value for order in market.state.orders.values())
     result: dict[str, Any] = {
-        "identical": fault is None, "fault": fault, "events": seen.total(), "transfers": len(market.ledger.journal),
+        "identical": fault is None, "fault": fault, "events": seen.total(), "transfers": market.ledger.rows,
         "orders": dict(orders), "log_hash": at.hash,
-        "journal_hash": market.ledger.journal[-1].hash if market.ledger.journal else None,
+        "journal_hash": market.ledger.last.hash if market.ledger.last else None,
     }  # fmt: skip
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
         told = ", ".join(f"{count} {state}" for state, count in sorted(orders.items())) or "none"
-        console.print(f"{seen.total()} events, {len(market.ledger.journal)} transfers; orders: {told}", highlight=False)
+        console.print(f"{seen.total()} events, {market.ledger.rows} transfers; orders: {told}", highlight=False)
         console.print(fault or f"every decision is the same to the byte; log {at.hash}", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if fault is None else EXIT_FAULTS)
 
 
-def _is_log(source: str) -> bool:
+def _is_log(source: str, zone: ZoneId) -> bool:
     if is_postgres(source):
         return False
     try:
-        with Path(source).open("rb") as file:
+        with file_of(source, zone).open("rb") as file:
             return file.read(len(HEADER)) != HEADER
     except OSError as error:
         mend = f"{error.strerror}: name a database or a file of `fleet-market ledger export --log`"

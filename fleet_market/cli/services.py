@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,11 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.guard import KEYS_VARIABLE, only_loopback
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.errors import InputError
 from fleet_market.ids import ZoneId
 from fleet_market.robot.floor import lay_out
@@ -26,21 +26,33 @@ KeysOption = Annotated[
     Path | None, typer.Option("--keys", envvar=KEYS_VARIABLE, help="Folder of keys; without: unsigned, loopback only.")
 ]
 MqttOption = Annotated[str, typer.Option("--mqtt", envvar="FLEET_MARKET_MQTT", help="MQTT broker, HOST:PORT.")]
+ZoneOption = Annotated[str, typer.Option("--zone", envvar="FLEET_MARKET_ZONE", help="Zone whose market it is.")]
 DEFAULT_MQTT = "127.0.0.1:1883"
 
 
+def zone_id(text: str) -> ZoneId:
+    """Return the zone of a `ZoneOption`; raises `InputError`."""
+    try:
+        return ZoneId(text)
+    except ValueError:
+        raise InputError("command line", "--zone", text, f"use {ZoneId.RULE}") from None
+
+
 def broker(
-    fleet: Annotated[Path, typer.Option(help="Fleet file: terms, customers, places.")],
+    fleet: Annotated[list[Path], typer.Option(help="Fleet file: terms, customers, places. Once for each zone.")],
     database: Annotated[
         str,
         typer.Option(
             "--database",
             "--store",
             envvar="FLEET_MARKET_STORE",
-            help="The market's database, made if it is not there: a file (SQLite), or postgresql://user@host/name.",
+            help="The market's database, made if it is not there: a file (SQLite), or postgresql://user@host/name, which"
+            " several daemons can share.",
         ),
     ],
-    map_file: Annotated[Path | None, typer.Option("--map", help="Map; else the one that the fleet file names.")] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="Map of all zones; else those that the fleet files name.")
+    ] = None,
     mqtt: MqttOption = DEFAULT_MQTT,
     ledger_key: Annotated[
         Path | None, typer.Option(help="Private Ed25519 key (PEM) that signs the journal's head of each day.")
@@ -49,50 +61,44 @@ def broker(
     simulated: Annotated[bool, typer.Option(help="Take the time from a simulator's clock on MQTT.")] = False,
     keys: KeysOption = None,
 ) -> None:
-    """Run the market of one zone."""
+    """Run the markets of one or several zones; with PostgreSQL, share them with other daemons."""
     host, port = parse_endpoint(mqtt)
+    config = ServerConfig(host=host, port=port, database=database, simulated=simulated, ledger_key=ledger_key, keys=keys)
+    zones = [_zone(path, map_file, seed) for path in fleet]
+
+    def opened(server: ZoneServer) -> None:
+        typer.echo(f"READY market {server.zone_config.zone} on {mqtt}, epoch {server.engine.epoch}")
+
+    async def serve() -> None:
+        await Broker(config, zones, opened).run()
+
+    run_until_signal(serve())
+
+
+def _zone(fleet: Path, map_file: Path | None, seed: str) -> ZoneConfig:
     loaded = load_fleet(fleet)
     map_path = map_file or loaded.map
     if map_path is None:
         raise InputError(str(fleet), "map", None, "name a map there, or give --map")
     floor = lay_out(loaded, load_map(map_path), source=str(fleet))
-    config = BrokerConfig(
-        host=host,
-        port=port,
-        database=database,
-        zone=ZoneConfig(
-            places=floor.places,
-            zone=loaded.zone,
-            terms=loaded.terms,
-            customers=loaded.customers,
-            seed=seed,
-            traffic=floor.traffic(),
-        ),
-        simulated=simulated,
-        ledger_key=ledger_key,
-        keys=keys,
+    return ZoneConfig(
+        places=floor.places,
+        zone=loaded.zone,
+        terms=loaded.terms,
+        customers=loaded.customers,
+        seed=seed,
+        traffic=floor.traffic(),
     )
-
-    async def serve() -> None:
-        daemon = Broker(config)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(daemon.run(), name="market")
-            ready = tasks.create_task(daemon.ready.wait(), name="ready")
-            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                typer.echo(f"READY market {loaded.zone} on {mqtt}, epoch {daemon.engine.epoch}")
-
-    run_until_signal(serve())
 
 
 def oracle(
     mqtt: MqttOption = DEFAULT_MQTT,
-    zone: Annotated[str, typer.Option(help="Zone to watch.")] = "main",
+    zone: ZoneOption = "main",
     keys: KeysOption = None,
 ) -> None:
     """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
     host, port = parse_endpoint(mqtt)
-    run_until_signal(run_oracle(OracleConfig(host, port, ZoneId(zone), keys)))
+    run_until_signal(run_oracle(OracleConfig(host, port, zone_id(zone), keys)))
 
 
 def mosquitto(

@@ -1,114 +1,158 @@
-"""The market daemon: builds clock, store and transport for the market of a zone, and runs it."""
+"""The market daemon: serves zones.
+
+On SQLite it serves all of its zones, and a second daemon is refused. On PostgreSQL daemons share the zones by leases: each
+signs on every `BEAT_S`, renews the leases of its zones, takes those that nobody runs, and gives some away to a daemon that
+has come later. A daemon that dies lets its leases run out; one that has been cut off stops a zone when it hears that it has
+lost it, and whatever it still writes is refused by the database.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
+import logging
+import time
+from collections.abc import Callable, Sequence
 
-from fleet_market.adapters.clocks import SimulationClock, WallClock
-from fleet_market.adapters.guard import Guard, guard_for
-from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
-from fleet_market.adapters.private_files import PRIVATE, write_file
-from fleet_market.adapters.signing import Ed25519Signer
-from fleet_market.adapters.store_writer import StoreWriter
-from fleet_market.adapters.stores import open_store
-from fleet_market.daemons.engine import Engine
-from fleet_market.daemons.zone import Zone, ZoneConfig
-from fleet_market.protocol.gate import Limits
-from fleet_market.protocol.registry import Role, market_name
+from fleet_market.adapters.intake import Brake
+from fleet_market.adapters.stores import open_leases
+from fleet_market.daemons.sharing import may_claim, to_give_away
+from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer, silent
+from fleet_market.errors import FleetMarketError, InputError, LeaseLostError, StoreError
+from fleet_market.ids import ZoneId
+from fleet_market.ports import Lease, Leases, Roll
 
-REMEMBER_S = 1.0
-"""How often it is written down what must not be let in again after a restart."""
-SESSION_EXPIRY_S = 3600
+log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class BrokerConfig:
-    """Everything a market daemon needs to know."""
-
-    host: str
-    port: int
-    database: Path | str
-    """A file for SQLite, or ``postgresql://...``."""
-    zone: ZoneConfig
-    simulated: bool = False
-    """Whether time comes from a simulator."""
-    ledger_key: Path | None = None
-    """File of the key that signs the journal's head of each day; without one there are no heads."""
-    keys: Path | None = None
-    """Folder of keys. Without, nothing is signed or encrypted, and the MQTT broker must be on the loopback interface."""
-    limits: Limits = field(default_factory=Limits)
-    """What one robot or customer may send."""
+BEAT_S = 1.0
+"""How often a daemon signs on: several times in the life of a lease."""
+PATIENCE_S = 3 * BEAT_S
+"""How long a daemon leaves a free zone to those that run fewer."""
+RETRY_S = 60.0
+"""How long a daemon leaves a zone alone that it could not run."""
 
 
 class Broker:
-    """The daemon; `run` it."""
+    """The daemon; `run` it.
 
-    def __init__(self, config: BrokerConfig) -> None:
-        self.config = config
-        name = market_name(config.zone.zone)
-        self.guard: Guard = guard_for(config.keys, Role.MARKET, name, config.host, config.limits)
+    Parameters
+    ----------
+    config : ServerConfig
+    zones : sequence of ZoneConfig
+    opened : callable
+        Called with the server of each zone when its market is open.
+
+    Raises
+    ------
+    InputError
+        If there is no zone, or one twice, or its keys cannot be used.
+    """
+
+    def __init__(
+        self, config: ServerConfig, zones: Sequence[ZoneConfig], opened: Callable[[ZoneServer], None] = silent
+    ) -> None:
+        names = [zone.zone for zone in zones]
+        if not names or len(set(names)) < len(names):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            raise InputError("command line", "--fleet", twice, "give at least one fleet file, each of another zone")
+        self.config, brake = config, Brake()
+        self.servers = {zone.zone: ZoneServer(config, zone, brake) for zone in zones}
         self.ready = asyncio.Event()
-        self.clock = SimulationClock() if config.simulated else WallClock()
-
-    @property
-    def engine(self) -> Engine:
-        """The engine of the zone."""
-        return self.zone.engine
-
-    @property
-    def rejected(self) -> Counter[str]:
-        """Messages that were refused, by reason."""
-        return self.guard.rejected
+        """Set when the daemon runs what there is to run for it: perhaps nothing, where others run it."""
+        self._opened = opened
+        self._runs: dict[ZoneId, asyncio.Task[None]] = {}
+        self._leases: dict[ZoneId, Lease] = {}
+        self._free_since: dict[ZoneId, float] = {}
+        self._failed: dict[ZoneId, tuple[float, BaseException]] = {}
+        """Zones that could not be run: until when they are left alone, and why."""
 
     async def run(self) -> None:
         """Serve until cancelled.
 
         Raises
         ------
-        StoreError, LedgerMismatchError
-            If the database cannot be used or does not agree with the market, or the clock is far behind it.
-        InputError
-            If the key of the ledger cannot be used.
+        ExceptionGroup of StoreError, LedgerMismatchError or InputError
+            As `ZoneServer.run`; where zones are shared, only if this daemon can run none of its zones, or does not
+            reach the database for as long as a lease lives.
         """
-        key = self.config.ledger_key
-        signer = None if key is None else Ed25519Signer.load(key)
-        with open_store(self.config.database) as store:
-            async with StoreWriter(store) as writer:
-                self.zone = Zone(self.config.zone, store, writer, self.clock, self.guard, signer)
-                self.zone.recover()
-                marks = self._marks()
-                self.guard.restore(marks)
-                transport = MqttTransport(self._mqtt(), self.zone.subscriptions(), guard=self.guard)
-                async with transport, asyncio.TaskGroup() as tasks:
-                    await transport.connected.wait()
-                    tasks.create_task(self._remember(marks), name="marks")
-                    tasks.create_task(self.zone.run(transport), name="zone")
-                    await self.zone.ready.wait()
-                    self.ready.set()
+        leases = await asyncio.to_thread(open_leases, self.config.database)
+        if leases is None:
+            await self._serve_all()
+            return
+        with contextlib.closing(leases):
+            async with asyncio.TaskGroup() as tasks:
+                await self._share(leases, tasks)
 
-    def _marks(self) -> Path:
-        """Return the file of what must not be let in again: beside the database, or where that is a server, the keys."""
-        database, keys = self.config.database, self.config.keys
-        if isinstance(database, Path):
-            return database.with_name(f"{database.name}.seen")
-        return (keys or Path()) / f"{self.config.zone.zone}.seen"
+    async def _serve_all(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for server in self.servers.values():
+                tasks.create_task(server.run(None, self._opened), name=f"zone {server.zone_config.zone}")
+            for server in self.servers.values():
+                await server.ready.wait()
+            self.ready.set()
 
-    def _mqtt(self) -> MqttConfig:
-        client_id, will = market_name(self.config.zone.zone), Will(*self.zone.closing())
-        return MqttConfig(self.config.host, self.config.port, client_id, will, session_expiry_s=SESSION_EXPIRY_S)
+    async def _share(self, leases: Leases, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            roll = await self._roll(leases)
+            for zone in roll.lost & self._runs.keys():
+                log.warning("zone %s: another daemon has taken it over", zone)
+                await self._stop(zone)
+            if (lease := await self._claim(leases, roll)) is not None:
+                self._leases[lease.zone] = lease
+                run = self._serve(leases, lease)
+                self._runs[lease.zone] = tasks.create_task(run, name=f"zone {lease.zone}")
+                continue
+            if all(self.servers[zone].ready.is_set() for zone in self._runs):
+                self.ready.set()
+                if (surplus := to_give_away(list(self._runs), roll.others)) is not None:
+                    log.info("zone %s: given away to a daemon that runs fewer", surplus)
+                    await self._stop(surplus)
+            await asyncio.sleep(BEAT_S)
 
-    async def _remember(self, path: Path) -> None:
-        """Write down what has been let in, now and then and at the end."""
-        written = b""
-        with contextlib.suppress(asyncio.CancelledError):
-            while True:
-                await asyncio.sleep(REMEMBER_S)
-                if (marks := self.guard.remembered()) != written:
-                    await asyncio.to_thread(write_file, path, marks, PRIVATE)
-                    written = marks
-        if marks := self.guard.remembered():
-            write_file(path, marks, PRIVATE)
+    async def _roll(self, leases: Leases) -> Roll:
+        now = time.monotonic()
+        self._failed = {zone: failure for zone, failure in self._failed.items() if failure[0] > now}
+        if len(self._failed) == len(self.servers):
+            raise next(error for _, error in self._failed.values())
+        zones = self.servers.keys() - self._failed.keys()
+        try:
+            async with asyncio.timeout(leases.lease_s):
+                return await asyncio.to_thread(leases.roll, zones, dict(self._leases))
+        except TimeoutError:
+            raise StoreError(f"the database has not answered for {leases.lease_s:g} s: the leases are over") from None
+
+    async def _claim(self, leases: Leases, roll: Roll) -> Lease | None:
+        """Take one of the zones that nobody runs, if it is this daemon's turn."""
+        now, held = time.monotonic(), len(self._runs)
+        self._free_since = {zone: self._free_since.get(zone, now) for zone in roll.free if zone not in self._runs}
+        for zone, since in self._free_since.items():
+            if may_claim(zone, held, roll.others) or now - since > PATIENCE_S:
+                lease = await asyncio.to_thread(leases.claim, zone)
+                if lease is not None:
+                    return lease
+        return None
+
+    async def _serve(self, leases: Leases, lease: Lease) -> None:
+        """Serve a zone under a lease; what goes wrong with it leaves the other zones alone."""
+        try:
+            await self.servers[lease.zone].run(lease, self._opened)
+        except* LeaseLostError as group:
+            log.warning("%s", _first(group))
+        except* FleetMarketError as group:
+            log.error("zone %s: %s; tried again in %.0f s", lease.zone, _first(group), RETRY_S)  # noqa: TRY400 - told
+            self._failed[lease.zone] = time.monotonic() + RETRY_S, group
+        finally:
+            del self._runs[lease.zone], self._leases[lease.zone]
+            await asyncio.to_thread(leases.release, lease)
+
+    async def _stop(self, zone: ZoneId) -> None:
+        run = self._runs[zone]
+        run.cancel()
+        await asyncio.wait([run])
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -134,7 +134,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
             wall_s = time.monotonic() - begun
     simulation = json.loads((out / "simulation.json").read_text())
     ledger = record.ledger or StatusReply(now_ns=0)
-    export_csv(out / "market.db", out / "ledger.csv")
+    export_csv(out / "market.db", out / "ledger.csv", setting.fleet.zone)
     views = [record.views[row.id] for row in setting.orders if row.id in record.views]
     summary = summarise(views, record.refused, ledger, record.bands, supervisor.usage, simulation)
     summary |= {
@@ -185,11 +185,10 @@ def _ros_package() -> Any:
 def _clear(out: Path) -> None:
     """Remove what an earlier demo has left; a market's database goes on where it was, which is not wanted here."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("market.db", "market.db-wal", "market.db-shm", "market.db.lock", "summary.json", "demo.png",
-                 "ledger.csv", "trace.csv", "simulation.json", "mosquitto/mosquitto.db"):  # fmt: skip
+    for name in ("summary.json", "demo.png", "ledger.csv", "trace.csv", "simulation.json", "mosquitto/mosquitto.db"):
         (out / name).unlink(missing_ok=True)
-    for memory in (out / "memory").glob("*.json"):
-        memory.unlink()
+    for old in (*out.glob("market*.db*"), *(out / "memory").glob("*.json")):
+        old.unlink()
 
 
 @contextlib.asynccontextmanager
@@ -258,7 +257,7 @@ async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) 
     bands_topic = topics.view(setting.fleet.zone, "band")
     async with (
         MqttTransport(MqttConfig(LOOPBACK, port, "demo-watch"), [(bands_topic, 1)]) as transport,
-        Requester(LOOPBACK, port, setting.customer, timeout_s=20.0) as requester,
+        Requester(LOOPBACK, port, setting.customer, timeout_s=20.0, zone=setting.fleet.zone) as requester,
     ):
         async with asyncio.TaskGroup() as tasks:
             watchers = [

@@ -6,8 +6,10 @@ Transport, store, writer and clock are handed in: a daemon gives MQTT, a databas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fleet_market.adapters.clocks import SimulationClock
 from fleet_market.adapters.guard import Guard
@@ -16,13 +18,13 @@ from fleet_market.commons import TrafficControl
 from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine, Writer
-from fleet_market.errors import ProtocolError, StoreError
+from fleet_market.errors import BrokerError, ProtocolError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
 from fleet_market.ledger import HeadSigner
 from fleet_market.market import Command, Market, OpenMarket, Pace, PlaceBook, Send
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
-from fleet_market.ports import Clock, Delivery, Transport
+from fleet_market.ports import Clock, Delivery, Publisher, Transport
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
 from fleet_market.protocol.messages import (
@@ -57,12 +59,11 @@ from fleet_market.units import seconds
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
-"""Period of the wall clock's ticks; a simulator sends its own."""
+"""Usual period of the wall clock's ticks; a simulator sends its own."""
 MAX_CLOCK_BEHIND_S = 60.0
 """The clock may be this far behind the last stored input when the market starts; more would let the market stand still."""
 HIGH_WATER, LOW_WATER = 2_000, 200
 """Messages that wait, in or out: above the first no batch is opened until there are fewer than the second."""
-LOOK_S = 0.1
 INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "ask"): Ask,
     ("from", "accept"): Accept,
@@ -99,6 +100,8 @@ class ZoneConfig:
     seed: str = "0"
     traffic: TrafficControl | None = None
     """Grants the right of way; without it robots get no routes."""
+    tick_s: float = TICK_S
+    """Period in which time passes for the market and the queues are looked at."""
 
 
 class Zone:
@@ -138,9 +141,11 @@ class Zone:
         Raises
         ------
         StoreError, LedgerMismatchError
-            If the database cannot be used or does not agree with the market, or the clock is far behind it.
+            If the database cannot be used, is that of another zone or does not agree with the market, or the clock is far
+            behind it.
         """
         self.engine.recover()
+        self._check_zone()
         self._check_clock()
         self.engine.epoch += 1
 
@@ -158,20 +163,24 @@ class Zone:
 
     def closing(self) -> tuple[str, bytes]:
         """Return topic and payload of what is said, retained, when this market is gone: its last will."""
-        gone = Envelope(
-            id=MessageId(derive("will", self.engine.epoch)),
-            ts=self.engine.now_ns,
-            src=Identifier(SELF),
-            sid=self.engine.epoch,
-            body=Auctioneer(status="closed", epoch=self.engine.epoch, batch_s=self.config.terms.batch_s),
-        )
-        return topics.zone(self.config.zone, "auctioneer"), encode(gone)
+        return self._auctioneer("closed")
 
-    def subscriptions(self) -> list[tuple[str, int]]:
-        """Return the topics, each with its QoS, that the transport must deliver."""
-        wanted = [(topics.from_robot("+", self.config.zone, "#"), 1), (topics.from_customer("+", "#"), 1)]
-        wanted.append((topics.state("+", "#"), 1))
-        return [*wanted, (topics.CLOCK, 0)] if self._simulated else wanted
+    async def greet(self, transport: Publisher) -> None:
+        """Say again, after a lost connection, that the market is open: the MQTT broker has said that it is gone."""
+        if self.ready.is_set():
+            with contextlib.suppress(BrokerError):
+                await transport.publish(*self._auctioneer("open"), retain=True)
+
+    def _auctioneer(self, status: Literal["open", "closed"]) -> tuple[str, bytes]:
+        engine = self.engine
+        said = Envelope(
+            id=MessageId(derive(status, engine.epoch, engine.now_ns)),
+            ts=engine.now_ns,
+            src=Identifier(SELF),
+            sid=engine.epoch,
+            body=Auctioneer(status=status, epoch=engine.epoch, batch_s=self.config.terms.batch_s),
+        )
+        return topics.zone(self.config.zone, "auctioneer"), encode(said)
 
     def _opening(self) -> Command:
         config = self.config
@@ -179,6 +188,11 @@ class Zone:
             zone=config.zone, epoch=self.engine.epoch, seed=config.seed, terms=config.terms, customers=config.customers
         )
         return Command(SELF, body, self._now_ns())
+
+    def _check_zone(self) -> None:
+        found = self.engine.market.state.zone
+        if self.engine.inputs and found != self.config.zone:
+            raise StoreError(f"the database holds the market of zone {found}, not of {self.config.zone}: name its own")
 
     def _check_clock(self) -> None:
         behind_s = seconds(self.engine.now_ns - self._clock.now_ns())
@@ -193,13 +207,13 @@ class Zone:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self.config.tick_s)
             await self.engine.take(tick(self._now_ns()))
 
     async def _keep_pace(self, transport: Transport) -> None:
         """Open no new batch while more waits than can be handled: whoever asks in time is to be heard in time."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self.config.tick_s)
             waiting = transport.waiting() + self.engine.waiting()
             too_much = waiting > (LOW_WATER if self._paused else HIGH_WATER)
             if too_much is not self._paused:
@@ -235,6 +249,9 @@ class Zone:
         owner = self.guard.owner_of(message.src)
         if isinstance(message.body, Announce) and owner not in (None, message.body.owner):
             raise ProtocolError("wrong_owner", f"{message.src} is registered for {owner}, not {message.body.owner}")
+        if isinstance(message.body, Announce | Presence) and message.body.zone != self.config.zone:
+            delivery.ack()
+            return
         try:
             source = (CustomerId if address.direction == "in" else RobotId)(message.src)
         except ValueError as error:

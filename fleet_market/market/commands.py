@@ -35,8 +35,16 @@ class Pace(Body):
     paused: bool
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace] = TypeAdapter(
-    Annotated[AnyBody | OpenMarket | Pace, Field(discriminator="type")]
+class Checkpoint(Body):
+    """The market forgets what it needs no more, and a snapshot of the rest is kept, from which a start may go on."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    form: Annotated[str, Field(max_length=64)]
+    """Of the snapshot: another program may keep another one, see `fleet_market.market.snapshot`."""
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Checkpoint] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace | Checkpoint, Field(discriminator="type")]
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet_market.contracts import Contract, Order
 from fleet_market.errors import PlaceError
-from fleet_market.ids import CustomerId, MessageId, OrderId, TransferId, derive
+from fleet_market.ids import CustomerId, MessageId, OrderId, derive
 from fleet_market.ledger import AccountKind, account
 from fleet_market.market import records
 from fleet_market.market.commands import Command
@@ -87,7 +87,7 @@ class Desk:
             release_ns=since + ns(body.release_s),
             deadline_ns=since + ns(body.deadline_s),
             max_price_uc=body.max_price_uc,
-            hold=TransferId(f"hold:{derive(command.source, body.order)}"),
+            hold=state.hold_id(CustomerId(command.source), body.order),
             priority=body.priority,
             lateness_uc_per_h=body.lateness_uc_per_h,
             value_uc=body.value_uc,

@@ -131,6 +131,10 @@ class Gate:
         self._verify = verify
         self._allowances = Allowances(limits)
 
+    def another(self, limits: Limits) -> Gate:
+        """Return a gate with the same keys, but allowances and an order of its own."""
+        return Gate(limits, self.directory, self._verify)
+
     def open(self, topic: str, payload: bytes, *, unix_s: float, now_s: float) -> bytes:
         """Return the envelope in `payload`, still to be decoded.
 

@@ -17,6 +17,11 @@ MAX_ENTRIES = 50_000
 UnixSeconds = Annotated[int, Field(ge=0, le=2**40)]
 
 
+NEWCOMERS, CUSTOMERS, FIRST_ROBOT, ROBOT_SESSIONS = 0, 1, 2, 100
+"""Further sessions of a market: one hears robots announce themselves, one hears the customers, the rest hear robots."""
+SESSIONS = FIRST_ROBOT + ROBOT_SESSIONS
+
+
 class Role(StrEnum):
     """What a key is for."""
 
@@ -146,6 +151,16 @@ def may_write(entry: Entry, address: Address) -> bool:
 def market_name(zone: str) -> PartyName:
     """Return the name under which the market daemon of a zone connects."""
     return PartyName(f"auc-{zone}")
+
+
+def zone_of(market: str) -> str:
+    """Return the zone of the market that connects under a name."""
+    return market.removeprefix("auc-")
+
+
+def session_name(zone: str, number: int) -> str:
+    """Return the name under which a further session of a market connects; no `PartyName` has a dot in it."""
+    return f"{market_name(zone)}.{number}"
 
 
 class Directory:

@@ -8,7 +8,7 @@
                                               resale, prepared, offer, route, position
     mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, reauction, prepare,
                                               keep, route, release, reroute
-    mkt/1/in/{customer}/{kind}                from a customer: order, quote, cancel, why, status
+    mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status
     mkt/1/out/{customer}/{kind}               the answer, same kind
     mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, fleet
     mkt/1/clock                               simulation time, where a simulator is the clock
@@ -54,9 +54,9 @@ def to_robot(robot: str, kind: str) -> str:
     return f"{PREFIX}/to/{robot}/{kind}"
 
 
-def from_customer(customer: str, kind: str) -> str:
-    """Return a customer's topic towards the market."""
-    return f"{PREFIX}/in/{customer}/{kind}"
+def from_customer(customer: str, kind: str, zone_name: str = "main") -> str:
+    """Return a customer's topic towards the market of a zone."""
+    return f"{PREFIX}/in/{customer}/{zone_name}/{kind}"
 
 
 def to_customer(customer: str, kind: str) -> str:
@@ -80,11 +80,11 @@ def parse(topic: str) -> Address:
     parts = topic.split("/")
     if parts[:2] == PREFIX.split("/"):
         match parts[2:]:
-            case ["from", robot, zone_name, kind]:
-                return Address("from", robot, zone_name, kind)
+            case [("from" | "in") as direction, name, zone_name, kind]:
+                return Address(direction, name, zone_name, kind)
             case [("zone" | "view") as direction, zone_name, kind]:
                 return Address(direction, zone_name, zone_name, kind)
-            case [("state" | "to" | "in" | "out") as direction, name, kind]:
+            case [("state" | "to" | "out") as direction, name, kind]:
                 return Address(direction, name, "", kind)
             case ["clock"]:
                 return Address("clock", "", "", "clock")

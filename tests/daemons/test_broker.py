@@ -7,19 +7,23 @@ from types import SimpleNamespace
 
 import pytest
 
+from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.contracts import MarketTerms
-from fleet_market.daemons.broker import Broker, BrokerConfig
+from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.errors import PlaceError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
+from fleet_market.protocol.gate import Limits
 from fleet_market.protocol.messages import (
     Accept,
     Announce,
     Ask,
     AskLine,
+    Auctioneer,
     Award,
     Call,
     Complete,
@@ -36,7 +40,7 @@ from fleet_market.protocol.messages import (
 )
 
 pytestmark = pytest.mark.real
-ANN, CREDIT = CustomerId("ann"), 10**6
+ANN, CREDIT, USUAL = CustomerId("ann"), 10**6, Limits()
 
 
 class TwoPlaces:
@@ -54,7 +58,8 @@ class Peer:
 
     async def say(self, topic, body, message_id=None):
         name = MessageId(message_id or f"{self.name}-{next(self.numbers)}")
-        await self.transport.publish(topic, encode(Envelope(id=name, ts=0, src=Identifier(self.name), body=body)))
+        message = Envelope(id=name, ts=0, src=Identifier(self.name), body=body)
+        await self.transport.publish(topic, encode(message), retain="/state/" in topic)
 
     async def hear(self, kind):
         """The next message with a body of `kind`; what comes before it is passed over."""
@@ -76,15 +81,9 @@ async def peer(broker, name, *filters):
 
 
 @contextlib.asynccontextmanager
-async def market(mqtt, folder, **terms):
-    daemon = Broker(
-        BrokerConfig(
-            host=mqtt.host,
-            port=mqtt.port,
-            database=folder / "market.db",
-            zone=ZoneConfig(TwoPlaces(), terms=MarketTerms(**({"batch_s": 0.3} | terms)), customers={ANN: 100 * CREDIT}),
-        )
-    )
+async def market(mqtt, folder, limits=USUAL, **terms):
+    zone = ZoneConfig(TwoPlaces(), terms=MarketTerms(**({"batch_s": 0.3} | terms)), customers={ANN: 100 * CREDIT})
+    daemon = Broker(ServerConfig(mqtt.host, mqtt.port, folder / "market.db", limits=limits), [zone])
     running = asyncio.create_task(daemon.run())
     ready = asyncio.create_task(daemon.ready.wait())
     await asyncio.wait({running, ready}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +91,7 @@ async def market(mqtt, folder, **terms):
         ready.cancel()
         running.result()
     try:
-        yield daemon
+        yield daemon.servers["main"]
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -130,6 +129,15 @@ def proof(award, at_ns):
         StepEvidence(kind=kind, pose=WirePose(x=x, y=1.0), at_ns=at_ns) for kind, x in (("pickup", 1.0), ("dropoff", 9.0))
     ]
     return Complete(contract=award.contract, steps=tuple(steps), energy_j=5.0)
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(KeyError):
+                if condition():
+                    return
+            await asyncio.sleep(0.02)
 
 
 async def books(ann):
@@ -185,16 +193,17 @@ async def test_an_award_is_repeated_until_it_is_confirmed(mqtt_broker, tmp_path,
 @pytest.mark.parametrize(
     ("topic", "payload", "reason"),
     [
-        ("mkt/1/in/ann/order", b"{", "malformed"),
-        ("mkt/1/in/ann/order", b"x" * 5000, "oversized"),
-        ("mkt/1/in/bob/order", None, "wrong_sender"),
-        ("mkt/1/in/ann/why", None, "misplaced"),
-        ("mkt/1/from/ann/main/accept", None, "misplaced"),
-        ("mkt/1/in/ann/else/order", None, "topic"),
+        ("mkt/1/in/ann/main/order", b"{", "malformed"),
+        ("mkt/1/in/ann/main/order", b"x" * 5000, "oversized"),
+        ("mkt/1/in/bob/main/order", None, "wrong_sender"),
+        ("mkt/1/in/ann/main/why", None, "misplaced"),
+        ("mkt/1/from/r1/main/accept", None, "misplaced"),
+        ("mkt/1/in/ann/main/else/order", None, "topic"),
     ],
 )
 async def test_a_bad_message_is_counted_and_does_nothing_else(mqtt_broker, tmp_path, topic, payload, reason):
     async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
         if payload is None:
             await who.ann.say(topic, order())
         else:
@@ -213,7 +222,7 @@ async def test_a_bad_order_is_answered_with_field_and_mend(mqtt_broker, tmp_path
 
 async def test_a_second_daemon_on_the_same_database_is_refused(mqtt_broker, tmp_path):
     async with market(mqtt_broker, tmp_path):
-        with pytest.raises(StoreError, match="another market daemon"):
+        with pytest.RaisesGroup(pytest.RaisesExc(StoreError, match="another market daemon"), flatten_subgroups=True):
             async with market(mqtt_broker, tmp_path):
                 pass
 
@@ -243,10 +252,57 @@ async def test_no_batch_is_opened_while_too_much_waits_and_that_survives_a_resta
         assert not daemon.engine.market.state.paused
 
 
-async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_not(mqtt_broker, tmp_path):
-    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+async def test_a_flooding_robot_is_refused_and_an_honest_customer_is_answered_meanwhile(mqtt_broker, tmp_path):
+    limits = Limits(rate_per_s=1.0, burst=20.0)
+    async with market(mqtt_broker, tmp_path, limits) as daemon, ann_and_r1(mqtt_broker) as who:
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
         await asyncio.gather(
             *(who.r1.say(topics.from_robot("r1", "main", "accept"), Accept(contract=f"c{n}")) for n in range(1000))
         )
         assert (await books(who.ann)).orders == ()
-        assert 300 <= daemon.rejected["flood"] <= 800
+        await until(lambda: daemon.rejected["flood"] > 600)
+
+
+async def test_a_robot_that_has_not_announced_itself_is_not_heard(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path) as daemon, ann_and_r1(mqtt_broker) as who:
+        await who.ann.say(topics.from_robot("r2", "main", "accept"), Accept(contract="c"))
+        announce = ANNOUNCE.model_copy(update={"zone": "elsewhere"})
+        await who.ann.say(topics.state("r3", "announce"), announce)
+        await until(lambda: daemon.engine.market.state.robots["r1"].online)
+        assert (await books(who.ann)).orders == ()
+        assert list(daemon.engine.market.state.robots) == ["r1"]
+        assert sum(daemon.rejected.values()) == 1, "r3 was announced by somebody else"
+
+
+async def test_a_market_that_comes_back_to_the_mqtt_broker_says_that_it_is_open(mqtt_broker, tmp_path):
+    async with market(mqtt_broker, tmp_path):
+        mqtt_broker.kill()
+        mqtt_broker.start()
+        async with peer(mqtt_broker, "late", topics.zone("main", "auctioneer")) as late:
+            while (await late.hear(Auctioneer)).body.status != "open":
+                pass
+
+
+async def test_a_zone_that_is_served_again_starts_with_no_right_of_way_granted(mqtt_broker, tmp_path):
+    traffic = Grants()
+    server = ZoneServer(
+        ServerConfig(mqtt_broker.host, mqtt_broker.port, tmp_path / "market.db"),
+        ZoneConfig(TwoPlaces(), traffic=traffic),
+        Brake(),
+    )
+    for _ in range(2):
+        running = asyncio.create_task(server.run())
+        await asyncio.wait_for(server.ready.wait(), 10)
+        assert server.zone.config.traffic.granted == []
+        server.zone.config.traffic.granted.append("r1")
+        running.cancel()
+        await asyncio.wait([running])
+        assert not server.ready.is_set()
+    assert traffic.granted == []
+
+
+class Grants:
+    """Stands for a traffic control that remembers."""
+
+    def __init__(self):
+        self.granted = []

@@ -28,6 +28,7 @@ from fleet_market.ledger.heads import NS_PER_DAY
 from fleet_market.market import Market, ReplayError, order_faults, replay
 from fleet_market.market.outcome import Outcome
 from fleet_market.protocol.gate import Gate, Limits
+from fleet_market.protocol.messages import Receipt
 from fleet_market.testing.market_load import MarketLoad, Yard
 
 ROOT = Path(__file__).parents[2]
@@ -204,6 +205,19 @@ async def test_a_start_on_spoiled_books_is_refused(database, statement, says):
     with pytest.raises((LedgerMismatchError, StoreError), match=says):
         async with running(database):
             pass
+
+
+async def test_a_receipt_for_what_was_sent_to_another_changes_nothing(tmp_path):
+    async with running(tmp_path / "m.db") as (engine, _):
+        load = await trade(engine)
+        message, send = next(iter(engine.market.state.unconfirmed.items()))
+        other = next(f"r{i}" for i in range(load.robots) if f"/r{i}/" not in send.topic)
+        before = engine.inputs
+        await engine.take(load._from(other, Receipt(of=message)))
+        assert engine.inputs == before
+        assert message in engine._outbox
+    async with running(tmp_path / "m.db") as (engine, _):
+        assert message in engine._outbox
 
 
 async def test_a_repeated_input_gets_its_answer_again_even_when_memory_has_forgotten_it(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def test_the_longest_page_of_a_call_and_the_longest_route_fit_into_what_the_mark
         (topics.zone("main", "call"), ("zone", "main", "main", "call")),
         (topics.view("main", "cleared"), ("view", "main", "main", "cleared")),
         (topics.state("r1", "presence"), ("state", "r1", "", "presence")),
-        (topics.from_customer("ann", "order"), ("in", "ann", "", "order")),
+        (topics.from_customer("ann", "order"), ("in", "ann", "main", "order")),
         (topics.CLOCK, ("clock", "", "", "clock")),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
-from fleet_market.adapters.guard import guard_for
+from fleet_market.adapters.guard import Listener, guard_for
 from fleet_market.adapters.key_folder import PID, BrokerAddress, KeyFolder, broker_tls
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.ids import OwnerId, PartyName, ZoneId
@@ -37,8 +37,14 @@ class SecureBroker:
         self.process.wait()
 
     def connect(self, role, name, *filters, client_id=None, will=None, unguarded=False):
-        """Return a transport with the keys of a party; unguarded, its messages go as they are, over its TLS."""
-        guard = guard_for(self.keys.folder, Role(role), name, self.host)
+        """Return a transport with the keys of a party; unguarded, its messages go as they are, over its TLS.
+
+        A name like ``auc-main.2`` is that of a market's further session.
+        """
+        party, _, session = name.partition(".")
+        guard = guard_for(self.keys.folder, Role(role), party, self.host)
+        if session:
+            guard = Listener(guard, guard.session_tls(int(session)))
         if unguarded:
             guard.seal = guard.seal_will = guard.open = lambda _topic, payload: payload
         config = MqttConfig(self.host, self.port, client_id or name, will)

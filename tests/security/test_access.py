@@ -7,30 +7,38 @@ import subprocess
 import sys
 
 import pytest
+from cryptography import x509
 
-from fleet_market.adapters.guard import guard_for
+from fleet_market.adapters.guard import Listener, guard_for
 from fleet_market.adapters.key_folder import BrokerAddress, KeyFolder
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.errors import BrokerError, InputError
 from fleet_market.ids import PartyName
-from fleet_market.protocol.registry import Role
+from fleet_market.protocol.registry import SESSIONS, Role
 
 pytestmark = pytest.mark.real
 
 OWN = {
     ("robot", "r1"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce"],
-    ("customer", "ann"): ["in/ann/order", "in/ann/cancel"],
+    ("customer", "ann"): ["in/ann/main/order", "in/ann/main/cancel"],
     ("market", "auc-main"): ["to/r1/award", "to/r2/settle", "out/ann/order", "zone/main/auctioneer", "view/main/cleared"],
     ("oracle", "oracle"): ["view/main/band"],
+    ("market", "auc-main.0"): [],
+    ("market", "auc-main.1"): [],
+    ("market", "auc-main.2"): [],
+    ("market", "auc-main.101"): [],
 }
 MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
     ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band"],
-    ("market", "auc-main"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce",
-                             "in/ann/order", "in/ann/cancel"],
+    ("market", "auc-main"): [],
     ("oracle", "oracle"): ["view/main/cleared", "view/main/band"],
+    ("market", "auc-main.0"): ["state/r1/announce"],
+    ("market", "auc-main.1"): ["in/ann/main/order", "in/ann/main/cancel"],
+    ("market", "auc-main.2"): OWN["robot", "r1"],
+    ("market", "auc-main.101"): OWN["robot", "r1"],
 }  # fmt: skip
-FOREIGN = ["from/r2/main/ask", "state/r2/presence", "in/bob/order", "zone/other/call", "clock", "elsewhere"]
+FOREIGN = ["from/r2/main/ask", "state/r2/presence", "in/bob/main/order", "zone/other/call", "clock", "elsewhere"]
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +104,7 @@ asyncio.run(main())
 
 
 async def test_a_last_will_on_a_foreign_topic_is_suppressed_and_on_the_own_one_sealed(secure_broker):
-    async with connected(secure_broker.connect("market", "auc-main", "mkt/1/state/#")) as (market,):
+    async with connected(secure_broker.connect("market", "auc-main.2", "mkt/1/state/#")) as (market,):
         for topic in ("mkt/1/state/r2/presence", "mkt/1/state/r1/presence"):
             command = [sys.executable, "-c", WILL, ".", secure_broker.keys.folder, str(secure_broker.port), topic]
             child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -108,8 +116,8 @@ async def test_a_last_will_on_a_foreign_topic_is_suppressed_and_on_the_own_one_s
 
 
 async def test_nobody_takes_over_the_session_of_another_by_his_client_id(secure_broker):
-    market = secure_broker.connect("market", "auc-main", "mkt/1/from/+/main/#", unguarded=True)
-    thief = secure_broker.connect("robot", "r1", "mkt/1/from/+/main/#", client_id="auc-main", unguarded=True)
+    market = secure_broker.connect("market", "auc-main.2", "mkt/1/from/+/main/#", unguarded=True)
+    thief = secure_broker.connect("robot", "r1", "mkt/1/from/+/main/#", client_id="auc-main.2", unguarded=True)
     async with connected(market, thief):
         await thief.publish("mkt/1/from/r1/main/ask", b"1")
         assert (await asyncio.wait_for(anext(aiter(market.deliveries())), 10)).payload == b"1"
@@ -125,6 +133,21 @@ async def test_a_revoked_robot_is_cut_off_by_the_broker_while_it_is_connected(se
         async with asyncio.timeout(2.0):
             while not await refused(robot, "from/r1/main/ask"):
                 pass
+
+
+def test_a_revoked_market_loses_all_its_sessions(keys):
+    keys.revoke(Role.MARKET, PartyName("auc-main"))
+    listed = x509.load_pem_x509_crl((keys.folder / "broker/revoked.pem").read_bytes())
+    assert len(listed) == 1 + SESSIONS
+    assert "auc-main" not in (keys.folder / "broker/acl").read_text()
+
+
+async def test_a_market_whose_keys_are_from_before_the_sessions_is_told_what_to_do(keys):
+    guard = guard_for(keys.folder, Role.MARKET, "auc-main", "localhost")
+    tls = guard.session_tls(5)
+    tls.certificate.unlink()
+    with pytest.raises(InputError, match="issue it again with `fleet-market keys`"):
+        MqttTransport(MqttConfig("localhost", 1, "auc-main.5"), guard=Listener(guard, tls))
 
 
 async def test_without_a_certificate_of_this_authority_nobody_connects(secure_broker, tmp_path):

@@ -15,16 +15,18 @@ import pytest_asyncio
 
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.guard import guard_for
+from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.key_folder import BrokerAddress, KeyFolder
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.requests import Requester
 from fleet_market.body import Battery, DriverSpec, Link, Telemetry
 from fleet_market.contracts import MarketTerms
-from fleet_market.daemons.broker import Broker, BrokerConfig
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.zone import ZoneConfig
+from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, PartyName, RobotId, ZoneId
+from fleet_market.market import Send
 from fleet_market.pricing import Tariff
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
@@ -167,15 +169,14 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         keys.issue(Role(role), PartyName(name), owner=None if owner is None else OwnerId(owner))
     fleet = load_fleet(LAUNCH / "fleets/warehouse.yaml")
     floor = lay_out(fleet, load_map(LAUNCH / "maps/warehouse.yaml"), source="fleet")
-    config = BrokerConfig(
-        mqtt.host, mqtt.port, folder / "market.db", ZoneConfig(
-            floor.places, traffic=floor.traffic(), terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
-            customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
-        ), keys=keys.folder,
+    config = ServerConfig(mqtt.host, mqtt.port, folder / "market.db", keys=keys.folder)
+    zone = ZoneConfig(
+        floor.places, traffic=floor.traffic(), terms=MarketTerms(batch_s=0.3, lease_s=600.0, accept_s=60.0),
+        customers={CustomerId("ann"): 100 * CREDIT, CustomerId("bob"): 100 * CREDIT},
     )  # fmt: skip
     kind = next(r for r in fleet.robots if r.id == ROBOT)
     agent = AgentConfig(ROBOT, kind.type, floor.homes[ROBOT], floor.chargers, Tariff(300_000), floor.roadmap, new_session())
-    daemon, driver = Broker(config), Patient(floor.homes[ROBOT])
+    daemon, driver = ZoneServer(config, zone, Brake()), Patient(floor.homes[ROBOT])
     robot = RobotDaemon(RobotConfig(agent, OwnerId("acme"), mqtt.host, mqtt.port, keys=keys.folder), driver, daemon.clock)
     daemon.guard.tls = robot._guard.tls = None
     stage = Stage(daemon, robot, driver, keys.folder)
@@ -193,13 +194,19 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         stack.push_async_callback(_ended, running)
         await stack.enter_async_context(stage.ann)
         await _until(lambda: (known := daemon.engine.market.state.robots.get(ROBOT)) and known.online)
+        known = topics.state(RIVAL, "announce")
+        body = Announce(zone=ZONE, owner="bolt", robot_type="t", max_payload_kg=9.0, max_speed_mps=1.0, battery_wh=9.0)
+        await stage.mallory.publish(known, stage.rival.seal(known, stage.says(RIVAL, body)), retain=True)
+        await _until(lambda: RIVAL in daemon.engine.market.state.robots)
         order = PostOrder(
             order=OrderId("o1"), pickup="shelf-a1", dropoff="shipping-1", payload_kg=1.0, deadline_s=900.0,
             max_price_uc=50 * CREDIT,
         )  # fmt: skip
         await stage.ann._transport.publish(ORDER, stage.says("ann", order, "post"))
         await _until(lambda: driver.told and daemon.engine.market.state.contracts and not daemon.engine._outbox)
-        daemon.engine._outbox["for-the-robot"] = (topics.to_robot(ROBOT, "settle"), b"waits for a receipt")
+        settle = Send(topics.to_robot(ROBOT, "settle"), Settle(contract="c", order="o1", price_uc=1), id="for-the-robot")
+        daemon.engine.market.state.unconfirmed[settle.id] = settle
+        daemon.engine._outbox[settle.id] = (settle.topic, b"waits for a receipt")
         stage.before, stage.genuine = stage.look(), list(stage.seen)
         yield stage
 
@@ -320,12 +327,14 @@ TO_MARKET = {
     "a second sender hidden behind the first": (
         by_rival(OWN["ask"], raw(b'"src":"carrier-2"', b'"src":"carrier-2","src":"carrier-1"')), "wrong_sender"),
     "a look-alike of the robot's id": (
-        lambda s: [(t := ASK.replace("carrier", "c\u0430rrier"), s.rival.seal(t, b"{}"))], "wrong_sender"),
+        lambda s: [(t := ASK.replace("carrier", "c\u0430rrier"), s.rival.seal(t, b"{}"))], None),
+    "an announcement by a look-alike": (
+        lambda s: [(t := topics.state("c\u0430rrier-1", "announce"), s.rival.seal(t, b"{}"))], "wrong_sender"),
     "the robot's id in full-width letters": (
-        lambda s: [(t := ASK.replace("carrier", "\uff43arrier"), s.rival.seal(t, b"{}"))], "wrong_sender"),
+        lambda s: [(t := ASK.replace("carrier", "\uff43arrier"), s.rival.seal(t, b"{}"))], None),
     "a topic with a level too many": (
         lambda s: [(f"{OWN['ask']}/x", s.says(RIVAL, Accept(contract=s.contract)))], "topic"),
-    "a topic without a name": (lambda s: [("mkt/1/from//main/ask", b"{}")], "unsigned"),
+    "a topic without a name": (lambda s: [("mkt/1/from//main/ask", b"{}")], None),
     "the order to open the market": (
         by_rival(OWN["ask"], raw(b'"type":"ask"', b'"type":"open_market"')), "malformed"),
     "the order to pause the market": (by_rival(OWN["ask"], lambda s: s.says(RIVAL, Accept(contract="c")).replace(
@@ -400,10 +409,12 @@ async def test_the_market_is_not_moved_by(stage, name):
     attack, reason = TO_MARKET[name]
     guard = stage.daemon.guard
     rested(guard)
-    _, counts, _ = await strike(stage, attack, guard)
+    before, counts, shots = await strike(stage, attack, guard)
     rested(guard)
     status = await stage.ann.ask("status", StatusRequest(what="orders"), StatusReply)
     assert [o.state for o in status.orders if o.order == "o1"] == ["executing"]
+    if reason is not None:
+        await _until(lambda: sum(guard.rejected.values()) >= before + shots)
     assert stage.look() == stage.before
     grown = {r for r in guard.rejected if guard.rejected[r] > counts.get(r, 0)}
     assert grown == ({reason} if reason else set())
