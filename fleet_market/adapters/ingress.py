@@ -111,9 +111,9 @@ class Ingress:
             yield await self._queue.get()
 
     def state(self) -> tuple[bool, str]:
-        """Return whether the session that publishes stands, and if not, what is wrong."""
-        connected = self._main.connected.is_set()
-        return connected, "" if connected else self._main.trouble
+        """Return whether every session stands, and if not, what is wrong."""
+        broken = [s for s in (self._main, *self._sessions.values()) if not s.connected.is_set()]
+        return not broken, broken[0].trouble if broken else ""
 
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""

@@ -130,9 +130,10 @@ class Resales:
             self._go_on(resale, now_ns, out)
 
     def stop(self, out: Outcome) -> None:
-        """Drop what is open: the daemon has started anew, or the market is halted."""
+        """Drop what is open, to be tried again: the daemon has started anew, or the market is halted."""
         resale, self._state.resale = self._state.resale, None
         if resale is not None:
+            self._state.tries = 0
             for pending in resale.pending:
                 self._free_givers(pending, resale, out)
 
