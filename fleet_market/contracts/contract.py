@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleet_market.contracts.levels import Level
 from fleet_market.ids import ContractId, OrderId, OwnerId, RobotId
 from fleet_market.protocol.messages import Phase, WirePose
 
@@ -32,6 +33,13 @@ class Contract:
     phase: Phase = Phase.QUEUED
     aboard: bool = False
     pose: WirePose | None = None
+    principals: tuple[Level, ...] = ()
+    """Who has sold the order on to whom, the customer's contract first; empty: the customer's contract is this one."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether its robot is known to be at work on it."""
+        return self.aboard or self.phase is not Phase.QUEUED
 
     def ends_at_ns(self) -> int:
         """Return when the contract is lost if nothing more is heard of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, TransferId
-from fleet_market.protocol.messages import LotRecord, OrderState, OrderView, Place
+from fleet_market.protocol.messages import MAX_TRADES_TOLD, LevelView, LotRecord, OrderState, OrderView, Place, TradeRecord
 
 MAX_RECORDS = 50
 """Clearing records kept per order; of a lot that nobody takes, the newest are kept."""
@@ -18,6 +18,8 @@ class Promise:
 
     owner: OwnerId
     price_uc: int
+    below: tuple[tuple[OwnerId, int], ...] = ()
+    """To whom it was sold on, and for how much, level by level; the last one is who failed."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,9 @@ class Order:
     broken: list[Promise] = field(default_factory=list)
     """Awards that were not kept, oldest first."""
     refund_uc: int = 0
+    levels: tuple[LevelView, ...] = ()
+    """The contracts on top of each other by which it is done; empty while it has been sold once only."""
+    trades: list[TradeRecord] = field(default_factory=list)
     brought_back_from: Place | None = None
     """Set when it was cancelled with the parcel aboard: where it was to go; `dropoff` is then where it came from."""
 
@@ -88,11 +93,17 @@ class Order:
             self.records.append(record)
         del self.records[:-MAX_RECORDS]
 
+    def keep_trade(self, record: TradeRecord) -> None:
+        """Remember a trade by which this order has changed hands."""
+        self.trades.append(record)
+        del self.trades[:-MAX_TRADES_TOLD]
+
     def reopen(self, note: str) -> None:
         """Put the order back on sale."""
         self.state, self.note = OrderState.OPEN, note
         self.contract = self.robot = self.ask_uc = self.price_uc = None
         self.predicted_energy_j = self.awarded_ns = None
+        self.levels = ()
 
     def view(self) -> OrderView:
         """Return the order as its customer sees it."""

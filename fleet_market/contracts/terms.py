@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fleet_market.protocol.messages import MAX_ASKS, Body
+from fleet_market.protocol.messages import MAX_ASKS, MAX_BUNDLE, Body, Price
 
 MAX_QUOTES_PER_CALL = 4
 """Requests for quotes that ride on one call; more wait for the next."""
@@ -43,6 +43,18 @@ class MarketTerms(Body):
     """A robot that takes over the parcel of a broken-down one keeps this far from its centre ..."""
     handover_far_m: Annotated[float, Field(gt=0.0, le=5.0)] = 1.6
     """... and comes at least this near."""
+    resale: bool = True
+    """Whether robots' queued contracts are put on sale again between batches."""
+    resale_lots: Annotated[int, Field(ge=1, le=MAX_BUNDLE)] = 5
+    """Contracts in one re-auction, at most."""
+    resale_robots: Annotated[int, Field(ge=2, le=100)] = 10
+    """Robots asked in one re-auction: those that have the contracts, and the nearest others."""
+    resale_s: Seconds = 2.0
+    """A re-auction that has not found who does it for less after this long is dropped."""
+    resale_every_s: Seconds = 1.0
+    """A re-auction opens this long after the last one at the earliest."""
+    resale_gain_uc: Annotated[Price, Field(ge=1)] = 50_000
+    """By how much the sum of costs must fall: less is lost in what forecasts miss [assumption]."""
     pose_slack_m: Annotated[float, Field(ge=0.0, le=5.0)] = 0.1
     """Evidence may lie this far outside of a place's radius: the error of localisation."""
     scale_slack_kg: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5

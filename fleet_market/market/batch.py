@@ -13,7 +13,7 @@ from fleet_market.market.offers import Stall
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.records import Recorder
 from fleet_market.market.release import members_of
-from fleet_market.market.state import OpenCall, State, Win
+from fleet_market.market.state import Missed, OpenCall, State, Win, Wish
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Ask,
@@ -48,24 +48,28 @@ class Batches:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def tick(self, now_ns: int, out: Outcome) -> None:
+    def tick(self, now_ns: int, out: Outcome, *, may_open: bool = True) -> None:
         """End the round that is due, and open the next batch when it is time and there is anything to sell."""
         call = self._state.call
         if call is not None and now_ns >= min(call.close_ns, call.quiet_ns):
             call.taking_part -= call.waiting
+            for robot in call.waiting:
+                self._state.missed[robot] = Missed(call.id, call.round, call.offered[robot])
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)
-        if self._state.call is None and not self._state.paused and now_ns >= self._state.next_batch_ns:
+        if may_open and self._state.call is None and not self._state.paused and now_ns >= self._state.next_batch_ns:
             self._open(now_ns, out)
 
     def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:
         """Keep a robot's sealed asks; the first message for a round counts, late or foreign ones do not.
 
         The round ends with the answer of the last robot that was asked: nobody gains by being quicker than others. It
-        does not wait for robots that are silent when no other answer has come for a while.
+        does not wait for robots that are silent when no other answer has come for a while. What a robot asks for too
+        late comes first in the next re-auction.
         """
         state, call = self._state, self._state.call
         if call is None or (ask.call, ask.round) != (call.id, call.round) or robot not in call.waiting:
+            self._take_late(robot, ask, out)
             return
         offered = call.offered[robot]
         lines: tuple[AskLine | DeclineLine, ...] = (*ask.declines, *reversed(ask.asks))
@@ -86,6 +90,18 @@ class Batches:
         out.changed = True
         self._clear_if_answered(call, now_ns, out)
 
+    def _take_late(self, robot: RobotId, ask: Ask, out: Outcome) -> None:
+        """Remember what a robot has asked for after its round was over."""
+        missed = self._state.missed.get(robot)
+        if missed is None or (ask.call, ask.round) != (missed.call, missed.round):
+            return
+        del self._state.missed[robot]
+        cheapest = sorted((line.ask_uc, line.lot) for line in ask.asks if line.lot < len(missed.offered))
+        orders = tuple(dict.fromkeys(missed.offered[lot] for _, lot in cheapest))
+        if orders:
+            self._state.wishes[robot] = Wish("late ask", orders)
+        out.changed = True
+
     def gone(self, robot: RobotId, now_ns: int, out: Outcome) -> None:
         """Go on without a robot that has left."""
         call = self._state.call
@@ -103,7 +119,7 @@ class Batches:
         state = self._state
         orders = state.open_orders()[:MAX_LOTS]
         quotes = state.quotes[:MAX_QUOTES_PER_CALL]
-        lots = {order.id: _lot(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
+        lots = {order.id: lot_of(order) for order in orders} | {quote.lot.order: quote.lot for quote in quotes}
         online = [name for name, robot in state.robots.items() if robot.online]
         if not lots or not online:
             return
@@ -299,7 +315,8 @@ def _page(call: OpenCall, offered: Collection[OrderId], won: tuple[OrderId, ...]
     return Call(call=call.id, round=call.round, won=won, page=0, pages=1, close_ns=call.close_ns, lots=lots)
 
 
-def _lot(order: Order) -> Lot:
+def lot_of(order: Order) -> Lot:
+    """Return an order as robots are asked for it."""
     return Lot(
         order=order.id,
         pickup=order.pickup,

@@ -42,6 +42,11 @@ def award(state: State, order: Order, win: Win, call: OpenCall, now_ns: int, out
     order.state, order.contract, order.robot, order.note = OrderState.AWARDED, contract.id, won.robot, ""
     order.ask_uc, order.price_uc, order.predicted_energy_j = won.ask_uc, won.price_uc, line.energy_j
     order.awarded_ns = now_ns
+    announce_award(state, order, contract, out)
+
+
+def announce_award(state: State, order: Order, contract: Contract, out: Outcome) -> None:
+    """Tell a robot of its new contract, and everyone of the order's new state."""
     body = Award(
         contract=contract.id,
         epoch=state.epoch,
@@ -49,15 +54,16 @@ def award(state: State, order: Order, win: Win, call: OpenCall, now_ns: int, out
         pickup=order.pickup,
         dropoff=order.dropoff,
         payload_kg=order.payload_kg,
-        price_uc=won.price_uc,
-        ask_uc=won.ask_uc,
-        energy_j=line.energy_j,
+        price_uc=contract.price_uc,
+        ask_uc=contract.ask_uc,
+        energy_j=contract.energy_j,
         deadline_ns=order.deadline_ns,
         lateness_uc_per_h=order.lateness_uc_per_h,
+        due_ns=contract.due_ns,
         answer_by_ns=contract.answer_by_ns,
-        lease_s=terms.lease_s,
+        lease_s=state.terms.lease_s,
     )
-    out.sends.append(Send(topics.to_robot(won.robot, "award"), body, id=award_id(contract.id)))
+    out.sends.append(Send(topics.to_robot(contract.robot, "award"), body, id=award_id(contract.id)))
     state.announce(order, out)
 
 

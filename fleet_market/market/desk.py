@@ -200,7 +200,14 @@ class Desk:
         order = self._state.orders.get(body.order)
         if order is None:
             return WhyReply(order=body.order, found=False)
-        return WhyReply(order=body.order, found=True, view=order.view(), records=records.newest(order.records))
+        return WhyReply(
+            order=body.order,
+            found=True,
+            view=order.view(),
+            records=records.newest(order.records),
+            levels=order.levels,
+            trades=tuple(order.trades),
+        )
 
 
 def _answer(command: Command, kind: str, body: AnyBody, out: Outcome) -> None:

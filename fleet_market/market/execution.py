@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet_market.contracts import Contract, Promise, find_faults
+from fleet_market.contracts import Contract, Level, Promise, find_faults
 from fleet_market.ids import MessageId, RobotId, derive
 from fleet_market.market.commands import Command
 from fleet_market.market.outcome import Outcome, Send
@@ -118,17 +118,22 @@ class Execution:
         if faults:
             self._fail(contract, f"no payment without evidence: {'; '.join(faults)}", now_ns, out)
             return "refused"
-        order.price_uc = state.pay(order, contract, now_ns, out)
+        dues = state.pay(order, contract, now_ns, out)
+        order.price_uc = dues[0]
         del state.contracts[contract.id]
         late_s = seconds(now_ns - order.deadline_ns)
         state.end_order(order, OrderState.CANCELLED if brought_back else OrderState.SETTLED)
         order.contract = contract.id
         order.measured_energy_j, order.settled_ns = body.energy_j, now_ns
         order.note = "brought back" if brought_back else f"{late_s:.0f} s late" if late_s > 0 else ""
-        known = state.robots[robot]
-        known.settled += 1
-        known.earned_uc += order.price_uc
-        settle = Settle(contract=contract.id, order=order.id, price_uc=order.price_uc)
+        order.levels = tuple(
+            view.model_copy(update={"paid_uc": paid}) for view, paid in zip(order.levels, dues, strict=False)
+        )
+        state.robots[robot].settled += 1
+        levels: tuple[Level | Contract, ...] = (*contract.principals, contract)
+        for level, due, passed_on in zip(levels, dues, (*dues[1:], 0), strict=True):
+            state.robots[level.robot].earned_uc += due - passed_on
+        settle = Settle(contract=contract.id, order=order.id, price_uc=dues[-1])
         message = MessageId(f"settle:{derive(contract.id)}")
         out.sends.append(Send(topics.to_robot(robot, "settle"), settle, id=message))
         out.done.append(award_id(contract.id))
@@ -138,7 +143,8 @@ class Execution:
     def _fail(self, contract: Contract, reason: str, now_ns: int, out: Outcome, *, tell: bool = True) -> None:
         state = self._state
         order = state.revoke(contract, reason, now_ns, out, tell=tell)
-        order.broken.append(Promise(contract.owner, contract.price_uc))
+        first, *below = (*contract.principals, contract)
+        order.broken.append(Promise(first.owner, first.price_uc, tuple((c.owner, c.price_uc) for c in below)))
         state.robots[contract.robot].failed += 1
         silent_while_loading = tell and contract.phase is Phase.LOADING
         if (contract.aboard or silent_while_loading) and contract.pose is not None:

@@ -12,6 +12,7 @@ from fleet_market.market.execution import Execution, is_execution
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
+from fleet_market.market.resales import Resales
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
@@ -21,11 +22,14 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    Offer,
     Position,
     PostOrder,
+    Prepared,
     Presence,
     QuoteRequest,
     Receipt,
+    ResaleAsk,
     StatusRequest,
     WhyRequest,
 )
@@ -48,7 +52,7 @@ class Market:
 
     def __init__(self, places: PlaceBook) -> None:
         self.state = State()
-        self._batches = Batches(self.state)
+        self._batches, self._resales = Batches(self.state), Resales(self.state)
         self._places = LoggedPlaces(places)
         self._desk = Desk(self.state, self._places)
         self._execution = Execution(self.state)
@@ -88,6 +92,12 @@ class Market:
             case Receipt() as body:
                 out.done.append(body.of)
                 out.changed = True
+            case ResaleAsk() as body:
+                self._resales.take(RobotId(command.source), body, command.now_ns, out)
+            case Prepared() as body:
+                self._resales.prepared(command, body, out)
+            case Offer() as body:
+                self._resales.offer(RobotId(command.source), body, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -102,6 +112,8 @@ class Market:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
         state.call, state.next_batch_ns, state.paused = None, now_ns, False
+        state.next_resale_ns = now_ns
+        self._resales.restart(out)
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -121,7 +133,8 @@ class Market:
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
-        self._batches.tick(now_ns, out)
+        self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
+        self._resales.tick(now_ns, out)
 
     def _robot(self, command: Command, body: Body, out: Outcome) -> None:
         robots, robot = self.state.robots, RobotId(command.source)
@@ -143,6 +156,7 @@ class Market:
                 known.online, known.sid = online, command.sid
                 if not online:
                     self._batches.gone(robot, command.now_ns, out)
+                    self._resales.gone(robot, command.now_ns, out)
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

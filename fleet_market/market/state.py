@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from fleet_market.auction import LotAward
-from fleet_market.contracts import Contract, MarketTerms, Order, handicap_uc, lateness_uc, shortfalls
+from fleet_market.auction.trading import Deal
+from fleet_market.contracts import Contract, Level, MarketTerms, Order, due_uc, handicap_uc, shortfalls
 from fleet_market.errors import FleetMarketError
 from fleet_market.ids import (
     AccountId,
@@ -23,6 +24,7 @@ from fleet_market.ids import (
     derive,
 )
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
+from fleet_market.ledger.accounts import kind_of
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.timetable import Timetable
 from fleet_market.protocol import topics
@@ -110,11 +112,75 @@ class OpenCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Bid:
+    """An ask that has won a lot of a re-auction, and the next lowest one of an owner who is not concerned."""
+
+    robot: RobotId
+    line: AskLine
+    extra_uc: int
+    """What the holder expects to lose by this robot beside the price."""
+    rival_uc: int | None
+
+
+@dataclass(slots=True)
+class Pending:
+    """A deal that waits until all who give something away have let go of it."""
+
+    deal: Deal
+    unprepared: set[RobotId]
+
+
+@dataclass(slots=True)
+class Resale:
+    """The re-auction that is open: its present round, or the deals it has come to."""
+
+    id: CallId
+    kind: str
+    """How its contracts were chosen."""
+    close_ns: int
+    """When the present round ends at the latest, or the wait for those who give something away."""
+    until_ns: int
+    lots: dict[OrderId, ContractId]
+    """Everything on sale."""
+    holders: dict[RobotId, tuple[OrderId, ...]]
+    round: int = 1
+    offered: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
+    """What each robot was offered last; its answers count positions in it."""
+    waiting: set[RobotId] = field(default_factory=set)
+    answers: dict[RobotId, dict[OrderId, AskLine]] = field(default_factory=dict)
+    saving_uc: dict[RobotId, int] = field(default_factory=dict)
+    sold: dict[OrderId, Bid] = field(default_factory=dict)
+    """Lots that have found who does them, its own holder perhaps, in their order."""
+    pending: list[Pending] = field(default_factory=list)
+
+    def won_by(self, robot: RobotId) -> tuple[OrderId, ...]:
+        """Return the lots that a robot has won, oldest first."""
+        return tuple(order for order, bid in self.sold.items() if bid.robot == robot)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to come first in the next re-auction: orders that a robot offers, or has asked for too late."""
+
+    kind: str
+    orders: tuple[OrderId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A round that has ended without the answer of a robot, and what it was offered."""
+
+    call: CallId
+    round: int
+    offered: tuple[OrderId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Debt:
-    """What an owner owes a customer for a broken promise and could not pay at once."""
+    """What an owner owes a customer or another owner for a broken promise and could not pay at once."""
 
     owner: OwnerId
-    customer: CustomerId
+    creditor: AccountId
     order: OrderId
     amount_uc: int
     number: int
@@ -199,6 +265,17 @@ class State:
     quotes: list[PendingQuote] = field(default_factory=list)
     batches: int = 0
     next_batch_ns: int = 0
+    resale: Resale | None = None
+    resales: int = 0
+    next_resale_ns: int = 0
+    situation: str = ""
+    """Which contracts could be sold on, and who was there, when the latest re-auction opened."""
+    tries: int = 0
+    """Re-auctions in this situation so far: none of them has found anything better."""
+    wishes: dict[RobotId, Wish] = field(default_factory=dict)
+    """At most one of each robot."""
+    missed: dict[RobotId, Missed] = field(default_factory=dict)
+    """The latest round that each robot has missed."""
     debts: list[Debt] = field(default_factory=list)
     debts_made: int = 0
     paused: bool = False
@@ -222,69 +299,74 @@ class State:
 
     def hold_budget(self, order: Order, now_ns: int, out: Outcome) -> bool:
         """Move the order's maximum price on hold towards its escrow; False if the customer has not enough."""
-        self.open_account(_escrow(order), out)
+        self.open_account(escrow_of(order), out)
         wish = Transfer(
-            order.hold, TransferKind.HOLD, _customer(order), _escrow(order), order.max_price_uc, reference=order.id
+            order.hold, TransferKind.HOLD, _customer(order), escrow_of(order), order.max_price_uc, reference=order.id
         )
         return self.transfer([wish], now_ns, out)
 
-    def pay(self, order: Order, contract: Contract, now_ns: int, out: Outcome) -> int:
-        """Capture the price from the hold and pass it to the robot's owner, the rest returns to the customer.
+    def pay(self, order: Order, contract: Contract, now_ns: int, out: Outcome) -> list[int]:
+        """Capture the price from the hold and pass it on, level by level, to the robot that did it; the rest returns.
 
-        What lateness beyond deadline and promise has cost the customer is kept from the price. Who had promised the order
-        for less and did not do it pays the difference.
+        What lateness beyond deadline and promise has cost is kept from the price of each level. Who had promised the order
+        for less and did not do it pays the difference. All transfers are made, or none.
 
         Returns
         -------
-        int
-            What the owner was paid, micro-credits.
+        list of int
+            What each level was paid, the customer's contract first, micro-credits.
         """
-        owner = account(AccountKind.OWNER, contract.owner)
-        self.open_account(owner, out)
-        ref = order.id
-        amount = max(0, contract.price_uc - lateness_uc(order, contract.due_ns, now_ns))
-        if amount == 0:
-            self.release_budget(order, now_ns, out)
-            return 0
-        capture = Transfer(
-            TransferId(f"capture:{derive(contract.id)}"), TransferKind.CAPTURE, _customer(order), _escrow(order), amount,
-            order.hold, ref,
-        )  # fmt: skip
-        post = Transfer(
-            TransferId(f"pay:{derive(contract.id)}"), TransferKind.POST, _escrow(order), owner, amount, None, ref
-        )
-        if not self.transfer([capture, post], now_ns, out):
+        levels: tuple[Level | Contract, ...] = (*contract.principals, contract)
+        dues = [due_uc(order, level.price_uc, level.due_ns, now_ns) for level in levels]
+        accounts = [account(AccountKind.OWNER, level.owner) for level in levels]
+        names = [level.contract for level in contract.principals] + [contract.id]
+        for owner in accounts:
+            self.open_account(owner, out)
+        if dues[0]:
+            capture = TransferId(f"capture:{derive(names[0])}")
+            wishes = [
+                Transfer(
+                    capture, TransferKind.CAPTURE, _customer(order), escrow_of(order), dues[0], order.hold, order.id
+                ),
+                _payment(names[0], escrow_of(order), accounts[0], dues[0], order),
+            ]  # fmt: skip
+        else:
+            wishes = [_release(order.hold, _customer(order), order)]
+        wishes += _freed(order, contract)
+        for upper, lower, name, amount in zip(accounts, accounts[1:], names[1:], dues[1:], strict=False):
+            if amount and upper != lower:
+                wishes.append(_payment(name, upper, lower, amount, order))
+        if not self.transfer(wishes, now_ns, out):
             raise MoneyError(f"contract {contract.id} could not be paid")
-        for debtor, owed_uc in shortfalls(order.broken, amount):
+        for owed in shortfalls(order.broken, dues[0]):
+            creditor = _customer(order) if owed.to is None else account(AccountKind.OWNER, owed.to)
             self.debts_made += 1
-            self.debts.append(Debt(debtor, order.customer, order.id, owed_uc, self.debts_made))
+            self.debts.append(Debt(owed.owner, creditor, order.id, owed.amount_uc, self.debts_made))
         self._collect(now_ns, out)
-        return amount
+        return dues
 
     def _collect(self, now_ns: int, out: Outcome) -> None:
         """Have owners pay what they owe, oldest debt first, as far as their accounts reach."""
         left: list[Debt] = []
         for debt in self.debts:
-            owner, customer = account(AccountKind.OWNER, debt.owner), account(AccountKind.CUSTOMER, debt.customer)
+            owner = account(AccountKind.OWNER, debt.owner)
             self.open_account(owner, out)
+            self.open_account(debt.creditor, out)
             amount = min(debt.amount_uc, self.ledger.balance(owner).available_uc)
             if amount > 0:
                 name = TransferId(f"refund:{derive(debt.number, debt.amount_uc)}")
-                wish = Transfer(name, TransferKind.POST, owner, customer, amount, None, debt.order)
+                wish = Transfer(name, TransferKind.POST, owner, debt.creditor, amount, None, debt.order)
                 if not self.transfer([wish], now_ns, out):
                     raise MoneyError(f"{debt.owner} could not pay what it owes for order {debt.order}")
-                self.orders[debt.order].refund_uc += amount
+                if kind_of(debt.creditor) is AccountKind.CUSTOMER:
+                    self.orders[debt.order].refund_uc += amount
             if amount < debt.amount_uc:
                 left.append(replace(debt, amount_uc=debt.amount_uc - amount))
         self.debts = left
 
     def release_budget(self, order: Order, now_ns: int, out: Outcome) -> None:
         """Give the whole hold back to the customer."""
-        wish = Transfer(
-            TransferId(f"void:{derive(order.hold)}"), TransferKind.VOID, _customer(order), _escrow(order), 0, order.hold,
-            order.id,
-        )  # fmt: skip
-        if not self.transfer([wish], now_ns, out):
+        if not self.transfer([_release(order.hold, _customer(order), order)], now_ns, out):
             raise MoneyError(f"the hold of order {order.id} could not be released")
 
     # --- orders and contracts ---
@@ -345,6 +427,8 @@ class State:
         """Take a contract from its robot, which may not ask for the order again for a while."""
         order = self.orders[contract.order]
         del self.contracts[contract.id]
+        if (wishes := _freed(order, contract)) and not self.transfer(wishes, now_ns, out):
+            raise MoneyError(f"what was on hold for contract {contract.id} could not be released")
         out.done.append(award_id(contract.id))
         order.cool_until_ns[contract.robot] = now_ns + round(self.terms.cooldown_s * 1e9)
         if tell:
@@ -353,6 +437,10 @@ class State:
             out.sends.append(Send(topics.to_robot(contract.robot, "cancel"), cancel, id=message))
         out.changed = True
         return order
+
+    def of_robot(self, robot: RobotId) -> list[Contract]:
+        """Return the live contracts of a robot, oldest first."""
+        return [c for c in self.contracts.values() if c.robot == robot]
 
     def handicap_uc(self, order: Order, robot: RobotId, line: AskLine) -> int:
         """Return what the customer expects to lose by this robot beside the price."""
@@ -365,9 +453,27 @@ def award_id(contract: ContractId) -> MessageId:
     return MessageId(f"award:{derive(contract)}")
 
 
+def _payment(contract: ContractId, debit: AccountId, credit: AccountId, amount_uc: int, order: Order) -> Transfer:
+    return Transfer(TransferId(f"pay:{derive(contract)}"), TransferKind.POST, debit, credit, amount_uc, reference=order.id)
+
+
+def _release(hold: TransferId, debit: AccountId, order: Order) -> Transfer:
+    return Transfer(TransferId(f"void:{derive(hold)}"), TransferKind.VOID, debit, escrow_of(order), 0, hold, order.id)
+
+
+def _freed(order: Order, contract: Contract) -> list[Transfer]:
+    """Return what releases everything that owners have on hold for the levels below them."""
+    return [
+        _release(level.hold, account(AccountKind.OWNER, level.owner), order)
+        for level in contract.principals
+        if level.hold is not None
+    ]
+
+
 def _customer(order: Order) -> AccountId:
     return account(AccountKind.CUSTOMER, order.customer)
 
 
-def _escrow(order: Order) -> AccountId:
+def escrow_of(order: Order) -> AccountId:
+    """Return the account that holds what is meant for an order."""
     return account(AccountKind.ESCROW, derive(order.customer, order.id))

@@ -5,12 +5,12 @@
     mkt/1/state/{robot}/presence|announce     retained; presence is also the last will
     mkt/1/zone/{zone}/auctioneer|call         from the market to every robot of the zone
     mkt/1/from/{robot}/{zone}/{kind}          from a robot: ask, accept, decline, progress, complete, abort, receipt,
-                                              route, position
-    mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, route, release,
-                                              reroute
+                                              resale, prepared, offer, route, position
+    mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, reauction, prepare,
+                                              keep, route, release, reroute
     mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status
     mkt/1/out/{customer}/{kind}               the answer, same kind
-    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, band, fleet
+    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, fleet
     mkt/1/clock                               simulation time, where a simulator is the clock
 """
 

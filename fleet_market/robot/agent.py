@@ -1,8 +1,8 @@
 """The robot's agent: bids, holds contracts, gets the right of way, has its driver do the work, and proves it.
 
 A state machine without clock and without I/O: messages, telemetry and results of jobs go in, effects come out. What it
-knows is in `situation`; `dealing` answers the market, `execution` does the work, `losses` handles what comes to nothing,
-`reports` says how far it is.
+knows is in `situation`; `dealing` answers the market, `resale` trades contracts with other robots, `execution` does the
+work, `losses` handles what comes to nothing, `reports` says how far it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from fleet_market.protocol.messages import (
     Award,
     Call,
     Cancel,
+    Keep,
+    Prepare,
+    Reauction,
     Receipt,
     Release,
     Reroute,
@@ -28,6 +31,7 @@ from fleet_market.robot.execution import PATIENCE_S, Worker
 from fleet_market.robot.learning import Learner
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.reports import Reporter
+from fleet_market.robot.resale import Reseller
 from fleet_market.robot.situation import AgentConfig, Doing, Situation
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
@@ -58,6 +62,7 @@ class Agent:
         self._worker = Worker(self.situation, self._voice, bidder)
         self._losses = self._worker.losses
         self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
+        self._reseller = Reseller(self.situation, self._voice, bidder, self._dealer)
         self._learner = Learner(self.situation, self._voice)
         self._reporter = Reporter(self.situation, self._voice)
 
@@ -87,6 +92,13 @@ class Agent:
                 self._dealer.take_award(body, now_ns)
             case Cancel():
                 self._losses.lose(body, now_ns)
+                self._voice.say("receipt", Receipt(of=message))
+            case Reauction():
+                self._reseller.answer(body, now_ns)
+            case Prepare():
+                self._reseller.let_go(body, now_ns)
+            case Keep():
+                self._reseller.keep(body)
                 self._voice.say("receipt", Receipt(of=message))
             case Settle():
                 self._learner.learn(body.contract, now_ns)
@@ -142,6 +154,7 @@ class Agent:
         else:
             self._losses.failed(f"{result.end}: {result.reason}", now_ns)
         now.passed = 0
+        self._reseller.offer(now_ns)
         return self._decide(now_ns)
 
     def _follow(self, body: Auctioneer) -> None:

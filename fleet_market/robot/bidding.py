@@ -159,6 +159,8 @@ class Bidder:
         """Return why no queue at all can have the lot."""
         if lot.payload_kg > self._robot.max_payload_kg:
             return Refusal(DeclineReason.PAYLOAD, f"carries {self._robot.max_payload_kg:g} kg at most")
+        if any(errand.order == lot.order for errand in queue.errands):
+            return Refusal(DeclineReason.BUSY, "has it already")
         try:
             at = queue.pose if lot.pickup is None else self.legs.way(queue.pose, lot.pickup).end
             self.legs.way(at, lot.dropoff)

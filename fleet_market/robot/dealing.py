@@ -70,7 +70,7 @@ class Dealer:
     def _enqueue(self, award: Award, now_ns: int) -> str | None:
         """Put a new contract in the queue, or return why not."""
         now = self._now
-        refusal, queue = self._unfit(now_ns), now.queue(now_ns)
+        refusal, queue = self.unfit(now_ns, won=-len(now.frozen)), now.queue(now_ns)
         if refusal is not None:
             return f"{refusal.reason}: {refusal.detail}"
         if queue is None:
@@ -92,7 +92,7 @@ class Dealer:
             self._seen = (call.call, {})
         seen = self._seen[1]
         seen.update((lot.order, lot) for lot in lots)
-        refusal, queue = self._unfit(now_ns, won=len(call.won)), self._with(call.won, now_ns)
+        refusal, queue = self.unfit(now_ns, won=len(call.won)), self._with(call.won, now_ns)
         if refusal is not None or queue is None:
             lines = [line_of(number, refusal or NOWHERE) for number in range(len(lots))]
         else:
@@ -118,7 +118,7 @@ class Dealer:
                 return None
         return queue
 
-    def _unfit(self, now_ns: int, *, won: int = 0) -> Refusal | None:
+    def unfit(self, now_ns: int, *, won: int = 0) -> Refusal | None:
         """Return why the robot takes no task at all now."""
         now = self._now
         telemetry, kind = now.telemetry, now.config.type

@@ -7,6 +7,7 @@ else: new orders only change what comes behind it.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Literal
 
 from fleet_market.body import Act, Go, Job, Link, Point, Pose, Telemetry
@@ -31,6 +32,8 @@ STOPS_AHEAD = 2
 REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
 RETRY_CHARGER_S = 20.0
+FROZEN_S = 5.0
+"""A market at work says within a second what becomes of a contract that was let go of; then others are done first."""
 PATIENCE_S = 120.0
 """A robot that has had no leave to drive for this long asks for another way, and after as long again gives its task up."""
 JOB_LIMIT_S = 1800.0
@@ -73,6 +76,9 @@ class Worker:
             return
         if now.doing is Doing.FAULT:
             now.doing, now.ask_again = Doing.WAITING, True
+        if self._head_is_frozen(now_ns):
+            now.doing = Doing.WAITING
+            return
         goals = self._goals(telemetry, now_ns)
         if now.ask_again or not self._leads_to(goals, pose):
             if not goals or goals[0].visit is None or now_ns >= now.retry_at_ns:
@@ -93,7 +99,17 @@ class Worker:
         if halts[0].order is None and halts[0].until_soc is not None and queue.soc < halts[0].until_soc:
             until_soc = min(now.config.type.battery.target_soc, halts[0].until_soc + CHARGE_SPARE_SOC)
             return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
-        return tuple(Goal(visit, queue.place(visit)) for visit in queue.visits[:STOPS_AHEAD])
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), queue.visits[:STOPS_AHEAD])
+        return tuple(Goal(visit, queue.place(visit)) for visit in ahead)
+
+    def _head_is_frozen(self, now_ns: int) -> bool:
+        """Return whether the next stop waits for word whether it is sold; what waits for long comes last."""
+        now = self._now
+        if not now.visits or not now.is_frozen(now.visits[0].order):
+            return False
+        if now_ns - min(since_ns for _, since_ns in now.frozen.values()) >= ns(FROZEN_S):
+            now.visits = tuple(sorted(now.visits, key=lambda visit: now.is_frozen(visit.order)))
+        return now.is_frozen(now.visits[0].order)
 
     def _must_charge(self, telemetry: Telemetry) -> bool:
         soc, battery = telemetry.battery.soc, self._now.config.type.battery

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fleet_market.body import Job, Pose, RobotType, Telemetry
-from fleet_market.ids import ContractId, OrderId, RobotId
+from fleet_market.ids import CallId, ContractId, OrderId, RobotId
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PriceQuote, Tariff, TaskPlan
@@ -114,6 +114,8 @@ class Situation:
     visits: tuple[Visit, ...] = ()
     """The stops of all tasks in the order in which the robot goes there."""
     telemetry: Telemetry | None = None
+    frozen: dict[ContractId, tuple[CallId, int]] = field(default_factory=dict)
+    """Contracts that the robot has let go of: for which re-auction, and since when. They are not to be begun."""
     done: dict[ContractId, Done] = field(default_factory=dict)
     trip: Trip | None = None
     asked: Asked | None = None
@@ -170,9 +172,18 @@ class Situation:
         errands = tuple(task.errand for task in self.tasks)
         return Queue(telemetry.pose, now_ns, telemetry.battery.soc, errands, self.visits, locked)
 
+    def is_free(self, task: Task) -> bool:
+        """Return whether a task could be given away: it is only queued, and not given away already."""
+        return task.phase is Phase.QUEUED and task is not self.at_hand and not self.is_frozen(task.order)
+
+    def is_frozen(self, order: OrderId) -> bool:
+        """Return whether the robot has let go of an order and does not know yet whether it is sold."""
+        return bool(self.frozen) and (task := self.task(order)) is not None and task.award.contract in self.frozen
+
     def forget(self, task: Task) -> None:
         """Take a task out of the queue."""
         self.tasks.remove(task)
+        self.frozen.pop(task.award.contract, None)
         self.visits = tuple(visit for visit in self.visits if visit.order != task.order)
 
     def contracted_kg(self) -> float:

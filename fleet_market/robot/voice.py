@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet_market.ids import ContractId, MessageId, RobotId, derive
+from fleet_market.ids import CallId, ContractId, MessageId, RobotId, derive
 from fleet_market.protocol.messages import AnyBody, Receipt
 from fleet_market.robot.effects import Effect, Say
 from fleet_market.robot.outbox import Outbox
@@ -41,9 +41,9 @@ class Voice:
         """Say something once."""
         self.want(Say(kind, body, self.name(kind)))
 
-    def must_say(self, kind: str, body: AnyBody, now_ns: int, contract: ContractId) -> None:
-        """Say something about a contract again and again until the market confirms it."""
-        self.want(self._outbox.add(kind, body, MessageId(f"{kind}-{derive(self._robot, contract)}"), now_ns))
+    def must_say(self, kind: str, body: AnyBody, now_ns: int, about: ContractId | CallId) -> None:
+        """Say something about a contract or a call again and again until the market confirms it."""
+        self.want(self._outbox.add(kind, body, MessageId(f"{kind}-{derive(self._robot, about)}"), now_ns))
 
     def confirm(self, receipt: Receipt) -> None:
         """Take note that something has arrived."""
