@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.report import ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/benchmarks.md"
+PAGE = ROOT / report.PAGE
 NOT_BENCHMARKS = {"__init__", "report", "page", "metered_tasks", "wear_cells"}
 HEAD = """\
 # Benchmarks
@@ -57,6 +57,8 @@ def _section(result: dict[str, Any]) -> str:
     name, machine = result["benchmark"], result["machine"]
     versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
     where = f"{len(result['seeds'])} seeds, {machine['cores']} cores of {machine['cpu']}, {versions}"
+    if result.get("commit"):
+        where += f", commit {result['commit']}"
     lines = [
         f"## {name}",
         "",

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,8 @@ from rich.table import Table
 from fleet_market.errors import FleetMarketError
 
 DATA_VARIABLE = "FLEET_MARKET_DATA"
-OUT = Path("out/bench")
+ROOT = Path(__file__).parents[1]
+OUT, PAGE = Path("out/bench"), "docs/benchmarks.md"
 ALWAYS = ("fleet-market", "numpy", "scipy")
 
 
@@ -112,6 +114,7 @@ def main(
     result = {
         "benchmark": name,
         "quick": options.quick,
+        "commit": commit(),
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in (*ALWAYS, *packages)},
         "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0))},
         "seeds": list(options.seeds),
@@ -177,6 +180,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def commit() -> str:
+    """Return the commit that is checked out, with a ``+`` if files were changed since; empty outside of a repository."""
+    called = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
+    try:
+        head, changed = (subprocess.run(c, capture_output=True, text=True, check=True, cwd=ROOT).stdout for c in called)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.strip() + ("+" if [line for line in changed.splitlines() if not line.endswith(PAGE)] else "")
 
 
 def _cpu() -> str:

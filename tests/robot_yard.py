@@ -68,9 +68,10 @@ class Body:
 
     def telemetry(self, now_s):
         self.seq += 1
+        soc = None if "battery_state" in self.silent else self.soc
         return Telemetry(
             seq=self.seq, stamp_ns=round(now_s * S), link=self.link, pose=self.pose, moving=self.moving,
-            battery=Battery(soc=self.soc, energy_out_j=self.used_j), payload_kg=sum(self.parcels.values()),
+            battery=Battery(soc=soc, energy_out_j=self.used_j), payload_kg=sum(self.parcels.values()),
             silent=self.silent,
         )  # fmt: skip
 

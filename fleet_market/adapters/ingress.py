@@ -110,6 +110,11 @@ class Ingress:
         while True:
             yield await self._queue.get()
 
+    def state(self) -> tuple[bool, str]:
+        """Return whether the session that publishes stands, and if not, what is wrong."""
+        connected = self._main.connected.is_set()
+        return connected, "" if connected else self._main.trouble
+
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""
         return len(self._queue)

@@ -96,7 +96,7 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     table.add_row("ledger", f"debits {ledger['sum_debits']:g} = credits {ledger['sum_credits']:g}, "
                   f"{ledger['escrow_left']:g} left in escrow")  # fmt: skip
     if error["orders"]:
-        table.add_row("energy", f"off by {error['median_abs']:.1%} in the median, {error['worst_abs']:.1%} at most")
+        table.add_row("energy", f"off by {error['total']:.1%} in all, {error['median_abs']:.1%} in the median")
     table.add_row("oracle", f"{oracle['inside']} of {oracle['sold']} prices inside its fair band")
     table.add_row("touches", f"robot-robot {contacts['robot_robot']}, robot-wall {contacts['robot_wall']}")
     table.add_row("time", f"{summary['sim_s']:.0f} s simulated in {summary['wall_s']:.0f} s")

@@ -30,11 +30,12 @@ def summarise(
     """Return the summary without times and versions; everything in it is a number, a text or a list of such."""
     states = [view.state for view in views]
     settled = [view for view in views if view.state is OrderState.SETTLED]
-    errors = [
-        view.measured_energy_j / view.predicted_energy_j - 1
+    energies = [
+        (view.measured_energy_j, view.predicted_energy_j)
         for view in settled
         if view.measured_energy_j is not None and view.predicted_energy_j
     ]
+    errors = [measured_j / predicted_j - 1 for measured_j, predicted_j in energies]
     waits = [seconds(view.awarded_ns - view.release_ns) for view in views if view.awarded_ns is not None]
     return {
         "orders": {
@@ -58,6 +59,7 @@ def summarise(
         },
         "energy_error": {
             "orders": len(errors),
+            "total": _rounded(sum(m for m, _ in energies) / sum(p for _, p in energies) - 1) if energies else None,
             "median": _rounded(median(errors)) if errors else None,
             "median_abs": _rounded(median(map(abs, errors))) if errors else None,
             "p90_abs": _rounded(_p90([abs(e) for e in errors])) if errors else None,

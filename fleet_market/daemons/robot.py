@@ -19,7 +19,7 @@ from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
 from fleet_market.ports import Clock, RobotDriver
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Presence, WirePose
+from fleet_market.protocol.messages import Announce, AnyBody, Position, Presence, WirePose
 from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
@@ -28,12 +28,14 @@ from fleet_market.robot.memory import Memory
 log = logging.getLogger(__name__)
 
 SENSE_S = 0.05
-"""Period of looking at the telemetry (wall time)."""
+"""Usual period of looking at the telemetry (wall time)."""
 STOP_TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 2.0
 SESSION_EXPIRY_S = 60
 MAX_UNSENT = 1000
+MAX_SENDING = 20
+"""Messages that wait for the broker's confirmation at once; positions are not confirmed, the next makes up for one."""
 EPOCH_OF_SESSIONS_S = 1_700_000_000
 
 
@@ -62,6 +64,8 @@ class RobotConfig:
     """File that keeps what the robot learns; without it a start begins with the data sheet again."""
     keys: Path | None = None
     """Folder of keys; without keys the MQTT broker must be on the loopback interface."""
+    sense_s: float = SENSE_S
+    """Period of looking at the telemetry."""
 
 
 class RobotDaemon:
@@ -84,22 +88,26 @@ class RobotDaemon:
         self.config, self.agent = config, Agent(config.agent, _memory(config))
         self._driver, self._clock = driver, clock
         self._robot = config.agent.robot
-        self._guard = guard_for(config.keys, Role.ROBOT, self._robot, config.host)
+        self.guard = guard_for(config.keys, Role.ROBOT, self._robot, config.host)
         self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
         self._job: asyncio.Task[None] | None = None
+        self._greetings = 0
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until cancelled; calls `ready` when the robot has telemetry and takes part in the market.
+        """Serve over MQTT until cancelled; calls `ready` when the robot has telemetry and takes part in the market.
 
         Raises
         ------
         TimeoutError
             If the robot's telemetry does not come.
         """
+        transport = MqttTransport(self.mqtt(), self.subscriptions(), on_connect=[self.greet], guard=self.guard)
+        await self.serve(transport, ready)
+
+    async def serve(self, transport: MqttTransport, ready: Callable[[], None] = lambda: None) -> None:
+        """Do what `run` does on a transport that is made with `mqtt`, `subscriptions`, `greet` and `guard`."""
         await self._driver.open(timeout_s=OPEN_TIMEOUT_S)
         try:
-            wanted = [(topics.to_robot(self._robot, "#"), 1), (topics.zone(self.config.zone, "#"), 1)]
-            transport = MqttTransport(self._mqtt(), wanted, on_connect=[self._greet], guard=self._guard)
             async with transport as self._transport:
                 await self._transport.connected.wait()
                 try:
@@ -120,7 +128,12 @@ class RobotDaemon:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._transport.publish(topics.state(self._robot, "presence"), encode(gone), retain=True)
 
-    def _mqtt(self) -> MqttConfig:
+    def subscriptions(self) -> list[tuple[str, int]]:
+        """Return the topics, each with its QoS, that the robot listens to."""
+        return [(topics.to_robot(self._robot, "#"), 1), (topics.zone(self.config.zone, "#"), 1)]
+
+    def mqtt(self) -> MqttConfig:
+        """Return how the robot connects, and what is said when its connection breaks."""
         will = self._envelope(Presence(status="lost", zone=self.config.zone), MessageId(derive("will", self._session)))
         return MqttConfig(
             self.config.host,
@@ -137,7 +150,7 @@ class RobotDaemon:
     def _envelope(self, body: AnyBody, name: MessageId) -> Envelope:
         return Envelope(id=name, ts=self._clock.now_ns(), src=Identifier(self._robot), sid=self._session, body=body)
 
-    async def _greet(self) -> None:
+    async def greet(self) -> None:
         """Say who this is after every connection; both are retained."""
         robot, battery = self.config.agent.type, self.config.agent.type.battery
         announce = Announce(
@@ -149,8 +162,10 @@ class RobotDaemon:
             battery_wh=battery.capacity_wh,
             home=WirePose.of(self.config.agent.home),
         )
+        self._greetings += 1
         for kind, body in (("announce", announce), ("presence", Presence(status="online", zone=self.config.zone))):
-            message = self._envelope(body, MessageId(derive(kind, self._robot, time.time_ns())))
+            name = derive(kind, self._robot, self._session, self._greetings, self._clock.now_ns())
+            message = self._envelope(body, MessageId(name))
             await self._transport.publish(topics.state(self._robot, kind), encode(message), retain=True)
 
     async def _listen(self, transport: MqttTransport) -> None:
@@ -165,15 +180,27 @@ class RobotDaemon:
 
     async def _sense(self) -> None:
         while True:
-            self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
-            await asyncio.sleep(SENSE_S)
+            self._look()
+            await asyncio.sleep(self.config.sense_s)
+
+    def _look(self) -> None:
+        self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
 
     async def _send(self, transport: MqttTransport) -> None:
-        while True:
-            kind, body, name = await self._unsent.get()
-            topic = topics.from_robot(self._robot, self.config.zone, kind)
+        """Send what the agent says, in its order, without waiting for one confirmation before the next message."""
+        room = asyncio.Semaphore(MAX_SENDING)
+
+        async def publish(topic: str, payload: bytes, qos: int) -> None:
             with contextlib.suppress(BrokerError):
-                await transport.publish(topic, encode(self._envelope(body, name)))
+                await transport.publish(topic, payload, qos=qos)
+            room.release()
+
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                kind, body, name = await self._unsent.get()
+                await room.acquire()
+                topic, payload = topics.from_robot(self._robot, self.config.zone, kind), encode(self._envelope(body, name))
+                sending.create_task(publish(topic, payload, qos=0 if isinstance(body, Position) else 1))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -200,6 +227,7 @@ class RobotDaemon:
         result: Result = await self._driver.run(job, deadline_s=deadline_s, on_step=step_done)
         if result.reason:
             log.info("%s: %s %s", job.id, result.end, result.reason)
+        self._look()  # evidence is of the moment when the job ends
         self._carry_out(self.agent.job_ended(result, self._clock.now_ns()))
 
     async def _stop(self) -> None:

@@ -49,7 +49,7 @@ class Agent:
     memory : Memory, optional
         What the robot has learned before; a new robot knows its data sheet.
     bidder : Bidder, optional
-        Prices the lots; by default what it costs to do each after all that the robot has.
+        Prices the lots and finds their places in the queue.
     """
 
     def __init__(self, config: AgentConfig, memory: Memory | None = None, bidder: Bidder | None = None) -> None:

@@ -156,7 +156,9 @@ class Bidder:
         return Rates.learned(self._robot, self._memory, self._tariff)
 
     def _unfit(self, lot: Errand, queue: Queue) -> Refusal | None:
-        """Return why no queue at all can have the lot."""
+        """Return why the robot cannot have the lot, wherever in its queue."""
+        if any(errand.order == lot.order for errand in queue.errands):
+            return Refusal(DeclineReason.BUSY, "has it under a contract that is over")
         if lot.payload_kg > self._robot.max_payload_kg:
             return Refusal(DeclineReason.PAYLOAD, f"carries {self._robot.max_payload_kg:g} kg at most")
         if any(errand.order == lot.order for errand in queue.errands):

@@ -11,6 +11,7 @@ from itertools import takewhile
 from typing import Literal
 
 from fleet_market.body import Act, Go, Job, Link, Point, Pose, Telemetry
+from fleet_market.errors import UnreachableError
 from fleet_market.pricing import TaskPlan
 from fleet_market.protocol.messages import Complete, Phase, Route, RouteRequest, StepEvidence, Stop, WirePose
 from fleet_market.robot.bidding import Bidder
@@ -90,17 +91,28 @@ class Worker:
 
     def _goals(self, telemetry: Telemetry, now_ns: int) -> tuple[Goal, ...]:
         """Return where the robot goes next; nothing: home."""
-        now = self._now
-        queue = now.queue(now_ns)
-        if queue is None or not queue.visits:
+        now, full_soc = self._now, self._now.config.type.battery.target_soc
+        if not now.visits:
             charge = self._must_charge(telemetry) and now_ns >= now.charge_from_ns
-            return (Goal(until_soc=now.config.type.battery.target_soc),) if charge else ()
-        halts = self._bidder.drive(queue).halts
-        if halts[0].order is None and halts[0].until_soc is not None and queue.soc < halts[0].until_soc:
-            until_soc = min(now.config.type.battery.target_soc, halts[0].until_soc + CHARGE_SPARE_SOC)
+            return (Goal(until_soc=full_soc),) if charge else ()
+        until_soc = self._charge_first(now_ns)
+        if until_soc is not None:
+            until_soc = min(full_soc, until_soc + CHARGE_SPARE_SOC)
             return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
-        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), queue.visits[:STOPS_AHEAD])
-        return tuple(Goal(visit, queue.place(visit)) for visit in ahead)
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[:STOPS_AHEAD])
+        return tuple(Goal(visit, now.place(visit)) for visit in ahead)
+
+    def _charge_first(self, now_ns: int) -> float | None:
+        """Return up to which state of charge the robot must charge before its next stop; None if it need not."""
+        queue = self._now.queue(now_ns)
+        if queue is None:
+            return None
+        try:
+            first = self._bidder.drive(queue).halts[0]
+        except UnreachableError:
+            return None
+        needed_soc = first.until_soc if first.order is None else None
+        return needed_soc if needed_soc is not None and queue.soc < needed_soc else None
 
     def _head_is_frozen(self, now_ns: int) -> bool:
         """Return whether the next stop waits for word whether it is sold; what waits for long comes last."""
@@ -273,9 +285,10 @@ class Worker:
         energy_j, contract = round(task.energy_j, 1), task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
         self._voice.must_say("complete", complete, now_ns, contract)
-        plan = TaskPlan(tuple(task.legs), task.dwell_s)
-        quote = self._bidder.quote(plan)
-        now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
+        if task.legs:
+            plan = TaskPlan(tuple(task.legs), task.dwell_s)
+            quote = self._bidder.quote(plan)
+            now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
         now.forget(task)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if len(self.tasks) > MOST_QUEUED:
             raise InputError("schedule", "tasks", len(self.tasks), f"queue {MOST_QUEUED} at most")
-        new_state(self._tables(()), Plan((self.queue,)))
+        new_state(self._own, Plan((self.queue,)))
         if {stop.task for stop in self.queue} != set(range(len(self.tasks))):
             raise InputError("schedule", "queue", self.queue, "do each task once")
 
@@ -122,18 +123,22 @@ class Schedule:
     def _tables(self, lots: Sequence[TaskSpec]) -> Tables:
         return self._problem(lots).tables()
 
-    @property
+    @cached_property
+    def _own(self) -> Tables:
+        return self._tables(())
+
+    @cached_property
     def cost(self) -> float:
         """Weighted cost of the queue; `inf` if it cannot be kept."""
-        if self._crowded(_numbers(self.queue, len(self.tasks))[None, :], len(self.tasks)).any():
+        queue = _numbers(self.queue, len(self.tasks))[None, :]
+        if self._crowded(queue, len(self.tasks)).any():
             return math.inf
-        tables = self._tables(())
-        cost, finish_s = self._costs(tables, _numbers(self.queue, len(self.tasks))[None, :])
+        cost, finish_s = self._costs(self._own, queue)
         return float(cost[0] + self._until(finish_s)[0]) if cost[0] < INFINITE else math.inf
 
     def timetable(self) -> list[Event]:
         """Return what the robot does when, charging stops included; nothing if the queue cannot be kept."""
-        return itinerary(self._tables(()), 0, [int(v) for v in _numbers(self.queue, len(self.tasks))])[1]
+        return itinerary(self._own, 0, [int(v) for v in _numbers(self.queue, len(self.tasks))])[1]
 
     def ask(self, task: TaskSpec) -> Insertion | None:
         """Return the cheapest way to take a task; None if there is none."""

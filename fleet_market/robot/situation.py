@@ -146,6 +146,13 @@ class Situation:
         """Return the task of an order."""
         return next((task for task in self.tasks if task.order == order), None)
 
+    def place(self, visit: Visit) -> Place:
+        """Return where a visit leads; raises `KeyError` if it is of no task."""
+        task = self.task(visit.order)
+        if task is None:
+            raise KeyError(visit.order)
+        return task.award.pickup if visit.pickup else task.award.dropoff
+
     @property
     def goal(self) -> Goal | None:
         """Where the robot is going, or has asked for a way to; None: home, or nowhere."""

@@ -69,6 +69,7 @@ class Daemon:
         with log.open("ab") as file:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "fleet_market", "broker", *options, "--database", database, "--mqtt", mqtt,
+                "--control", str(log.with_suffix(".control")),
                 stdout=asyncio.subprocess.PIPE, stderr=file, env={**os.environ, KEYS_VARIABLE: ""},
             )  # fmt: skip
         self.reader = asyncio.create_task(self._read(), name=self.name)

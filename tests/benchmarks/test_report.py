@@ -33,7 +33,7 @@ def test_json_is_one_object_in_the_agreed_form_and_a_missed_goal_is_no_error(tmp
     done = run("--json", "--out", tmp_path / "bench")
     assert done.returncode == 0
     result = json.loads(done.stdout)
-    assert list(result) == ["benchmark", "quick", "versions", "machine", "seeds", "rows"]
+    assert list(result) == ["benchmark", "quick", "commit", "versions", "machine", "seeds", "rows"]
     assert (result["benchmark"], result["quick"], result["seeds"]) == ("sample", False, [0, 1, 2])
     assert result["versions"]["no-such-package"] == "not installed"
     assert result["machine"]["cores"] >= 1

@@ -113,6 +113,21 @@ def test_a_robot_is_killed_with_a_parcel_and_the_round_still_ends_with_closed_bo
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
+def test_a_robot_carries_several_parcels_at_once_and_each_is_proved_and_paid(demo):
+    orders = "o1,shelf-c1,shipping-1,3,0,400,18\no2,shelf-c2,shipping-1,4,6,400,18\no3,shelf-d1,shipping-2,2,9,400,18\n"
+    running = demo(orders, "--fleet", "launch/fleets/milkrun.yaml")
+    code, summary = running.end()
+    assert code == 0, "".join(running.lines)
+    assert summary["orders"]["completed"] == 3
+    assert all(o["attempts"] == 1 for o in summary["settled"])
+    with (running.out / "trace.csv").open() as file:
+        loads_kg = [float(row["payload_kg"]) for row in csv.DictReader(file)]
+    assert max(loads_kg) > 5.5, "two parcels aboard at once: the heaviest weighs 4 kg"
+    assert abs(summary["energy_error"]["total"]) < 0.3
+    assert (summary["contacts"]["robot_robot"], summary["contacts"]["robot_wall"]) == (0, 0)
+    assert summary["ledger"]["escrow_left"] == 0
+
+
 @pytest.mark.skipif(
     "FLEET_MARKET_DATA" not in os.environ, reason="FLEET_MARKET_DATA does not name the folder of foreign data"
 )

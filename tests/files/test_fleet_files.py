@@ -62,6 +62,7 @@ def test_a_fleet_file_is_read_exactly(tmp_path):
         ('"1;1;0"', '"1;.inf"', "chargers[0]", "x;y"),
         ("mass_kg: 60.0", "mass_kg: -1", "types.heavy.mass_kg", "greater than 0"),
         ("mass_kg: 60.0", "weight: 60", "types.heavy.weight", "extra"),
+        ("mass_kg: 60.0", "parcels: 0", "types.heavy.parcels", "at least 1"),
         ("mass_kg: 60.0", "drive: skid", "types.heavy.wheelbase_m", "above 0"),
         (
             "mass_kg: 60.0",

@@ -27,6 +27,7 @@ from fleet_market.market.market import tick
 from fleet_market.market.state import WORLD
 from fleet_market.protocol.messages import (
     MAX_LEVELS,
+    MAX_TRADES_TOLD,
     Abort,
     Ask,
     Award,
@@ -386,6 +387,20 @@ def test_a_robot_may_offer_what_it_would_rather_not_do_but_only_what_is_its_own(
     assert (record.kind, record.orders) == ("offer", ("o2",))
 
 
+def test_robots_that_wish_without_end_keep_neither_each_other_nor_the_market_from_its_turn():
+    town = ResaleTown((*ROBOTS, ("r3", "cobb", 0.0)))
+    town.deal_out(("o1", 1.0, 2.0, "r1"), ("o2", 98.0, 99.0, "r2"), ("o3", 3.0, 4.0, "r3"))
+    tried = len(town.records())
+    for _ in range(8):
+        for robot, order in (("r1", "o1"), ("r2", "o2")):
+            town.say(robot, Offer(contracts=(town.order(order).contract,)))
+        town.wait(0.2)
+    records = town.records()[tried:]
+    wishes = [record.orders[0] for record in records if record.kind == "offer"]
+    assert len(wishes) <= len(records) - len(wishes) + 1
+    assert {"o1", "o2"} == set(wishes)
+
+
 def test_a_taker_that_leaves_before_the_deal_is_done_leaves_everything_as_it_was():
     town = ResaleTown(ROBOTS)
     town.deal_out(FAR)
@@ -578,7 +593,7 @@ class ResaleMachine(RuleBasedStateMachine):
         state = self.town.market.state
         assert len(state.wishes) <= 4
         assert len(state.missed) <= 4
-        assert all(len(o.trades) <= 20 for o in state.orders.values())
+        assert all(len(o.trades) <= MAX_TRADES_TOLD for o in state.orders.values())
 
     def teardown(self):
         again, sends = Market(TwoPlaces()), []

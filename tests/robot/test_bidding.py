@@ -230,6 +230,14 @@ def test_a_queue_that_makes_no_sense_is_refused(visits, says):
         replace(start(), errands=(errand,), visits=visits)
 
 
+def test_an_order_that_the_robot_holds_already_is_declined_and_others_are_not():
+    one, _ = bidder(1)
+    held, other = (Errand(OrderId(name), PLACES[0], PLACES[4], 1.0, 10**6 * S) for name in ("held", "other"))
+    answers = one.asks([held, other], one.taken(held, start()))
+    assert answers[0].reason is DeclineReason.BUSY
+    assert isinstance(answers[1], Offer)
+
+
 def test_an_answer_goes_over_the_wire():
     one, _ = bidder(1)
     lot = Errand(OrderId("lot"), PLACES[0], PLACES[4], 1.0, 10**6 * S)

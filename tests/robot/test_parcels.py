@@ -23,15 +23,28 @@ def together(yard):
 def test_parcels_for_one_dock_travel_together_and_each_is_proved_and_paid():
     yard = Yard(parcels=2)
     robot = together(yard)
-    drawn_j = yard.bodies[robot].used_j
     yard.until(yard.all_over)
     orders = list(yard.market.state.orders.values())
     assert [(o.state, o.robot) for o in orders] == [(OrderState.SETTLED, robot)] * 2
     proofs = [body for body in yard.said[robot] if isinstance(body, Complete)]
     assert {tuple(round(s.payload_kg - s.payload_before_kg, 3) for s in proof.steps) for proof in proofs} == {(2.0, -2.0)}
     assert max(step.payload_kg for proof in proofs for step in proof.steps) == 4.0
-    assert drawn_j < sum(o.measured_energy_j for o in orders) <= yard.bodies[robot].used_j
     yard.check_end()
+
+
+def test_the_energies_of_contracts_that_share_ways_add_up_to_what_the_robot_drew_on_them():
+    yard = Yard(parcels=2)
+    yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: any(agent.situation.at_hand for agent in yard.agents.values()))
+    robot = yard.holder("o1")
+    before_j = yard.bodies[robot].used_j
+    yard.order("o2", "shelf-c2", "shipping-1")
+    yard.until(lambda: len([body for body in yard.said[robot] if isinstance(body, Complete)]) == 2)
+    drawn_j = yard.bodies[robot].used_j - before_j
+    yard.until(yard.all_over)
+    orders = list(yard.market.state.orders.values())
+    assert all(0 < o.measured_energy_j < drawn_j for o in orders)
+    assert sum(o.measured_energy_j for o in orders) == pytest.approx(drawn_j, rel=0.01)
 
 
 def test_one_parcel_at_a_time_is_carried_by_those_who_can_carry_no_more():
@@ -93,6 +106,20 @@ def test_loading_that_was_interrupted_after_the_parcel_was_on_is_begun_anew_and_
     yard.end(robot, yard.bodies[robot], End.CANCELLED, "stopped by hand")
     yard.until(yard.all_over)
     assert (order.state, order.robot, order.attempts) == (OrderState.SETTLED, robot, 1)
+
+
+def test_a_robot_that_hears_nothing_of_its_battery_finishes_what_it_has_but_takes_nothing_new():
+    yard = Yard()
+    order = yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: yard.holder("o1") is not None)
+    robot = yard.holder("o1")
+    yard.until(lambda: yard.bodies[robot].moving)
+    yard.bodies[robot].silent = ("battery_state",)
+    yard.until(yard.all_over)
+    assert (order.state, order.robot) == (OrderState.SETTLED, robot)
+    yard.order("o2", "shelf-c1", "shipping-1")
+    yard.until(yard.all_over)
+    assert yard.market.state.orders["o2"].robot != robot
 
 
 def test_a_battery_too_empty_for_an_order_is_charged_first_and_no_longer_than_needed():
