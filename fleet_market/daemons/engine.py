@@ -83,6 +83,8 @@ class Engine:
         self._forgot = False
         self._sending: set[asyncio.Task[None]] = set()
         self._seq = self._sent = self.now_ns = self.epoch = 0
+        self.diverged: list[int] = []
+        """Stored inputs that this program words or decides otherwise than the one that took them."""
 
     @property
     def inputs(self) -> int:
@@ -102,6 +104,7 @@ class Engine:
         with _without_collector():
             at = replay_log(self.market, self._store.events(), each=self._remember)
         self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, at.epoch, at.hash
+        self.diverged = at.diverged
         if at.diverged:
             log.warning("this program words or decides %d of %d stored inputs otherwise than the one that took them, "
                         "first input %d", len(at.diverged), at.seq, at.diverged[0])  # fmt: skip
