@@ -49,6 +49,7 @@ class Resales:
         """End what is due, and open the next re-auction when no batch is open and there is something to try."""
         state, resale = self._state, self._state.resale
         if resale is not None and now_ns >= resale.close_ns:
+            out.changed = True
             if resale.pending:
                 for pending in list(resale.pending):
                     late = ", ".join(sorted(pending.unprepared))

@@ -480,6 +480,22 @@ def test_a_halt_leaves_a_task_to_whom_it_has_just_been_sold_on():
     assert order_faults(town.market.state) == []
 
 
+def test_a_round_that_ends_because_somebody_is_silent_is_in_the_log():
+    town = ResaleTown((*ROBOTS, ("r3", "cart", 500.0)))
+    town.deal_out(FAR)
+    town.drivers["r3"].mute, handle, unlogged = True, town.market.handle, []
+
+    def watched(command):
+        out = handle(command)
+        unlogged.extend(send.body for send in out.sends if isinstance(send.body, Prepare) and not out.changed)
+        return out
+
+    town.market.handle = watched
+    town.wait(3.0)
+    assert any(isinstance(send.body, Prepare) for send in town.sends)
+    assert unlogged == []
+
+
 def test_a_zone_may_do_without():
     town = ResaleTown(ROBOTS, MarketTerms(resale=False))
     town.deal_out(FAR)
