@@ -17,7 +17,8 @@ from fleet_market.adapters.auditing import NoPlaces, Report, audit_store, verify
 from fleet_market.adapters.sqlite_store import HEADER
 from fleet_market.adapters.stores import file_of, is_postgres, open_reader
 from fleet_market.cli.customers import JsonOption
-from fleet_market.cli.services import ZoneOption, zone_id
+from fleet_market.cli.services import ZoneOption
+from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
 from fleet_market.ids import AccountId, ZoneId
 from fleet_market.ledger import Entry, kind_of

@@ -83,11 +83,20 @@ class Engine:
         The only one that writes to `store`.
     signer : HeadSigner, optional
         Signs the journal's head of each day.
+    observe : callable
+        Is shown what every new input has led to.
     """
 
-    def __init__(self, market: Market, store: Reads, writer: Writer, signer: HeadSigner | None = None) -> None:
+    def __init__(
+        self,
+        market: Market,
+        store: Reads,
+        writer: Writer,
+        signer: HeadSigner | None = None,
+        observe: Callable[[Outcome], None] = lambda _outcome: None,
+    ) -> None:
         self.market = market
-        self._store, self._writer, self._signer = store, writer, signer
+        self._store, self._writer, self._signer, self._observe = store, writer, signer, observe
         self._heads = Heads(signer)
         self._due_heads: tuple[Head, ...] = ()
         self._hash = GENESIS
@@ -175,19 +184,25 @@ class Engine:
         """Return how many inputs wait for the disk or to be answered."""
         return self._effects.qsize()
 
-    async def take(self, command: Command, ack: Ack = lambda: None) -> None:
+    async def take(self, command: Command, ack: Ack = lambda: None) -> asyncio.Future[None] | None:
         """Take one input; returns when it is decided and queued for the disk, not when it is stored.
 
         An input that was taken before gets the stored answer again.
+
+        Returns
+        -------
+        Future or None
+            Done when the input is on the disk; None if there is nothing to store. `publish_effects` looks after it.
         """
         if (known := self._answered(command)) is not None:
             await self._effects.put(_Effect(None, tuple((*reply, False) for reply in known), ack))
-            return
+            return None
         self.now_ns = max(self.now_ns, command.now_ns)
         outcome = self.market.handle(command)
+        self._observe(outcome)
         if not (outcome.changed or outcome.sends):
             ack()
-            return
+            return None
         messages = [(send, self._sealed(send)) for send in outcome.sends]
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
@@ -195,6 +210,7 @@ class Engine:
         if self._seq >= self._snapshot_seq + SNAPSHOT_INPUTS:
             self._snapshot_seq = self._seq
             await self.take(Command(SELF, Checkpoint(form=form()), self.now_ns))
+        return stored
 
     def _answered(self, command: Command) -> Sequence[tuple[str, bytes]] | None:
         """Return the answer that this input has got before (empty if it got none), None if it is new."""
@@ -293,6 +309,16 @@ class Engine:
             log.info("not sent, %s", error)
         finally:
             self._room.release()
+
+    def unconfirmed(self) -> int:
+        """Return how many messages that must arrive are not confirmed yet."""
+        return len(self._outbox)
+
+    async def send_unconfirmed(self, transport: Publisher) -> None:
+        """Send every message once more that its receiver has not confirmed; raises `BrokerError`."""
+        for message, (topic, payload) in dict(self._outbox).items():
+            if message in self._outbox:
+                await transport.publish(topic, payload)
 
     async def settled(self) -> None:
         """Wait until all that was taken so far is stored and sent."""

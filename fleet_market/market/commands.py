@@ -9,11 +9,11 @@ from pydantic import Field, TypeAdapter
 
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import CustomerId, MessageId, ZoneId
-from fleet_market.protocol.messages import AnyBody, Body, Count
+from fleet_market.protocol.messages import AnyBody, Body, Count, Text
 from fleet_market.units import MAX_CREDITS_UC
 
 SELF = "market"
-"""Source of the daemon's own inputs: opening, and the passing of time."""
+"""Source of the daemon's own inputs: opening, halting, and the passing of time."""
 
 
 class OpenMarket(Body):
@@ -43,8 +43,16 @@ class Checkpoint(Body):
     """Of the snapshot: another program may keep another one, see `fleet_market.market.snapshot`."""
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Checkpoint] = TypeAdapter(
-    Annotated[AnyBody | OpenMarket | Pace | Checkpoint, Field(discriminator="type")]
+class Halt(Body):
+    """The operator lets nothing be sold, or lets the market go on; holds over restarts."""
+
+    type: Literal["halt"] = "halt"
+    halted: bool
+    reason: Text = ""
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Halt | Checkpoint] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace | Halt | Checkpoint, Field(discriminator="type")]
 )
 
 

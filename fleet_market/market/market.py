@@ -6,9 +6,10 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
-from fleet_market.market.commands import SELF, Checkpoint, Command, OpenMarket, Pace
+from fleet_market.market.commands import SELF, Checkpoint, Command, Halt, OpenMarket, Pace
 from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, is_execution
+from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
@@ -19,7 +20,6 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     Ask,
-    Auctioneer,
     Body,
     CancelOrder,
     ClockTick,
@@ -89,9 +89,8 @@ class Market:
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
-            case Pace() as body:
-                out.changed = self.state.paused is not body.paused
-                self.state.paused = body.paused
+            case Pace() | Halt() as body:
+                self._hold(body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -147,7 +146,7 @@ class Market:
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
         state.call, state.next_batch_ns, state.paused = None, now_ns, False
         state.next_resale_ns = now_ns
-        self._resales.restart(out)
+        self._resales.stop(out)
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -160,9 +159,18 @@ class Market:
                 state.transfer(
                     [Transfer(issue, TransferKind.POST, WORLD, mine, endowment_uc, reference="endowment")], now_ns, out
                 )
-        opened = Auctioneer(status="open", epoch=body.epoch, batch_s=body.terms.batch_s)
-        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), opened, retain=True))
+        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), state.auctioneer(), retain=True))
         out.changed = True
+
+    def _hold(self, body: Pace | Halt, now_ns: int, out: Outcome) -> None:
+        """Hold back what is to be sold, or let it go on: the daemon has too much to do, or the operator wants it so."""
+        if isinstance(body, Pace):
+            out.changed = self.state.paused is not body.paused
+            self.state.paused = body.paused
+            return
+        set_halted(self.state, body, now_ns, out)
+        if body.halted:
+            self._resales.stop(out)
 
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)

@@ -35,6 +35,7 @@ from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     AskLine,
+    Auctioneer,
     Cancel,
     DeclineLine,
     Lot,
@@ -293,7 +294,9 @@ class State:
     tries: int = 0
     """Re-auctions in this situation so far: none of them has found anything better."""
     wishes: dict[RobotId, Wish] = field(default_factory=dict)
-    """At most one of each robot."""
+    """At most one of each robot, the oldest first."""
+    wish_met: bool = False
+    """Whether the latest re-auction was for a wish: then one of the market's own choice is next."""
     missed: dict[RobotId, Missed] = field(default_factory=dict)
     """The latest round that each robot has missed."""
     debts: list[Debt] = field(default_factory=list)
@@ -304,6 +307,13 @@ class State:
     """Messages that must arrive and are not confirmed."""
     forgotten: int = 0
     """How many orders were forgotten."""
+    halted: bool = False
+    """Whether the operator lets nothing be sold."""
+    halt_reason: str = ""
+
+    def auctioneer(self) -> Auctioneer:
+        """Return what everyone is told about this market, retained."""
+        return Auctioneer(status="halted" if self.halted else "open", epoch=self.epoch, batch_s=self.terms.batch_s)
 
     # --- money ---
 
@@ -491,10 +501,6 @@ class State:
             out.sends.append(Send(topics.to_robot(contract.robot, "cancel"), cancel, id=message))
         out.changed = True
         return order
-
-    def of_robot(self, robot: RobotId) -> list[Contract]:
-        """Return the live contracts of a robot, oldest first."""
-        return [c for c in self.contracts.values() if c.robot == robot]
 
     def handicap_uc(self, order: Order, robot: RobotId, line: AskLine) -> int:
         """Return what the customer expects to lose by this robot beside the price."""

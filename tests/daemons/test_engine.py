@@ -23,7 +23,7 @@ from fleet_market.adapters.stores import open_reader, open_store
 from fleet_market.daemons import engine as engine_module
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
-from fleet_market.errors import InputError, LedgerMismatchError, PlaceError, StoreError
+from fleet_market.errors import ClockError, InputError, LedgerMismatchError, PlaceError, StoreError
 from fleet_market.ledger.heads import NS_PER_DAY
 from fleet_market.market import Market, ReplayError, order_faults, replay
 from fleet_market.market.outcome import Outcome
@@ -265,7 +265,7 @@ async def test_a_clock_far_behind_the_stored_market_is_a_safe_stop(tmp_path, ahe
     with open_store(tmp_path / "m.db") as store:
         zone = Zone(ZoneConfig(Yard()), store, StoreWriter(store), WallClock(), Guard(Gate(Limits())))
         if refused:
-            with pytest.raises(StoreError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
+            with pytest.raises(ClockError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
                 zone.recover()
         else:
             zone.recover()
