@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -136,7 +136,8 @@ def ask(path: Path, request: Request) -> DaemonStatus:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_S)
-            connection.connect(_short(path))
+            with _address(path) as address:
+                connection.connect(address)
             connection.sendall(request.model_dump_json().encode() + b"\n")
             with connection.makefile("rb") as lines:
                 line = lines.readline(MAX_LINE)
@@ -154,13 +155,14 @@ def ask(path: Path, request: Request) -> DaemonStatus:
 
 
 def _bind(path: Path) -> socket.socket:
-    address, listener = _short(path), socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_socket():
             _insist_on_dead(path)
             path.unlink()
-        listener.bind(address)
+        with _address(path) as address:
+            listener.bind(address)
         path.chmod(0o600)  # nobody can connect before it listens
         listener.listen()
     except OSError as error:
@@ -175,14 +177,23 @@ def _bind(path: Path) -> socket.socket:
 
 def _insist_on_dead(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
-        probe.connect(_short(path))
-        raise InputError("control socket", "path", str(path), "another market daemon answers there: stop it first")
+        with _address(path) as address:
+            probe.connect(address)
+        mend = "another market daemon answers there: stop it, or name another with --control"
+        raise InputError("control socket", "path", str(path), mend)
 
 
-def _short(path: Path) -> str:
-    if len(os.fsencode(path)) > MAX_PATH:
-        raise InputError("control socket", "path", str(path), f"use at most {MAX_PATH} bytes: name another with --control")
-    return str(path)
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """Give an address of the socket that is short enough: from its folder, if the whole path is too long."""
+    if len(os.fsencode(path)) <= MAX_PATH:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:

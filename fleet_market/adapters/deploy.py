@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,26 +160,32 @@ def contents(folder: Path, wanted: Deployment) -> dict[str, str]:
     keys, config, libraries = wanted.keys, config_of(folder, wanted), wanted.mosquitto.libraries
     return {
         SETTINGS: _SETTINGS.format(
-            fleets=", ".join(f'"{path.resolve()}"' for path in wanted.fleets),
+            fleets=", ".join(json.dumps(str(path.resolve())) for path in wanted.fleets),
             host="127.0.0.1" if keys is None else "localhost",
             port=wanted.port,
-            keys='# keys = "keys"' if keys is None else f'keys = "{keys.resolve()}"',
+            keys='# keys = "keys"' if keys is None else f"keys = {json.dumps(str(keys.resolve()))}",
         ),
         MARKET: _MARKET_UNIT.format(
             broker=BROKER,
             user=wanted.user,
-            program=wanted.program,
-            settings=folder / SETTINGS,
+            program=_quoted(wanted.program),
+            settings=_quoted(folder / SETTINGS),
             no_restart=NO_RESTART,
             stop_s=STOP_S,
             watchdog_s=WATCHDOG_S,
-            writes="" if keys is None else f"ReadWritePaths={keys.resolve()}\n",
+            writes="" if keys is None else f"ReadWritePaths={_quoted(keys.resolve())}\n",
         ),
         BROKER: _BROKER_UNIT.format(
             user=wanted.user,
             environment=f"Environment=LD_LIBRARY_PATH={':'.join(map(str, libraries))}\n" if libraries else "",
-            mosquitto=wanted.mosquitto.path,
-            config=config,
-            folder=config.parent,
+            mosquitto=_quoted(wanted.mosquitto.path),
+            config=_quoted(config),
+            folder=_quoted(config.parent),
         ),
     }
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a unit may hold it, systemd.syntax(7) and systemd.unit(5): blanks in quotes, per cent doubled."""
+    text = str(path).replace("%", "%%")
+    return json.dumps(text, ensure_ascii=False) if any(sign in text for sign in " \\\"'") else text

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +42,16 @@ class Guard:
     Parameters
     ----------
     gate : Gate
+    unix_s, now_s : callable
+        Wall clock and monotonic clock, seconds.
     """
 
     tls: TlsFiles | None = None
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(
+        self, gate: Gate, unix_s: Callable[[], float] = time.time, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.gate, self.unix_s, self.now_s = gate, unix_s, now_s
         self.rejected: Counter[str] = Counter()
         """Messages that were refused, by reason."""
         self._complained: dict[str, float] = {}
@@ -70,7 +75,7 @@ class Guard:
         ProtocolError
             See `fleet_market.protocol.gate.Gate.open`.
         """
-        return self.gate.open(topic, payload, unix_s=time.time(), now_s=time.monotonic())
+        return self.gate.open(topic, payload, unix_s=self.unix_s(), now_s=self.now_s())
 
     def watch(self) -> None:
         """Take note of changes of the register."""
@@ -92,12 +97,12 @@ class Guard:
 
     def fine(self, topic: str) -> None:
         """Charge a sender for a message that was let in and turned out to be refused."""
-        self.gate.fine(topic, time.monotonic())
+        self.gate.fine(topic, self.now_s())
 
     def reject(self, topic: str, error: ProtocolError) -> None:
         """Count a refused message; complain once per sender and minute."""
         self.rejected[error.reason] += 1
-        sender, now = "/".join(topic.split("/")[:4])[:200], time.monotonic()
+        sender, now = "/".join(topic.split("/")[:4])[:200], self.now_s()
         if now - self._complained.get(sender, -COMPLAINT_PERIOD_S) >= COMPLAINT_PERIOD_S:
             if len(self._complained) >= MAX_COMPLAINED:
                 self._complained.clear()
@@ -118,7 +123,7 @@ class Listener(Guard):
     """
 
     def __init__(self, guard: Guard, tls: TlsFiles | None, gate: Gate | None = None) -> None:
-        super().__init__(guard.gate if gate is None else gate)
+        super().__init__(guard.gate if gate is None else gate, guard.unix_s, guard.now_s)
         self._guard, self.tls = guard, tls
 
     def open(self, topic: str, payload: bytes) -> bytes:

@@ -58,6 +58,8 @@ class Ingress:
         Shared by all zones of the process.
     greet : coroutine function
         Awaited whenever the session that publishes has been connected.
+    connect : callable
+        Makes the transport of one session.
     """
 
     def __init__(
@@ -70,15 +72,16 @@ class Ingress:
         *,
         clock: bool = False,
         greet: Callable[[Publisher], Awaitable[None]] | None = None,
+        connect: Callable[..., MqttTransport] = MqttTransport,
     ) -> None:
         self._config, self._zone, self._guard, self._robots, self._brake = config, zone, guard, robots, brake
-        self._queue = FairQueue()
+        self._connect, self._queue = connect, FairQueue()
         self._known: set[str] = set()
         self._sessions: dict[int, MqttTransport] = {}
         self._newcomers = guard.gate.another(NEWCOMER_LIMITS)
         heard = [(topics.CLOCK, 0)] if clock else []
         greeting = [] if greet is None else [lambda: greet(self)]
-        self._main = MqttTransport(config, heard, greeting, guard, Intake(self._queue.lane(MAX_LANE)))
+        self._main = connect(config, heard, greeting, guard, Intake(self._queue.lane(MAX_LANE)))
 
     async def __aenter__(self) -> Self:
         self._tasks = asyncio.TaskGroup()
@@ -111,9 +114,9 @@ class Ingress:
             yield await self._queue.get()
 
     def state(self) -> tuple[bool, str]:
-        """Return whether the session that publishes stands, and if not, what is wrong."""
-        connected = self._main.connected.is_set()
-        return connected, "" if connected else self._main.trouble
+        """Return whether every session stands, and if not, what is wrong."""
+        broken = [s for s in (self._main, *self._sessions.values()) if not s.connected.is_set()]
+        return not broken, broken[0].trouble if broken else ""
 
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""
@@ -123,7 +126,7 @@ class Ingress:
         guard, newcomers = self._guard, number == NEWCOMERS
         most = RECEIVE_MAXIMUM if number >= FIRST_ROBOT else SHARED_RECEIVE_MAXIMUM
         lane = self._queue.lane(MAX_LANE) if lane is None else lane
-        self._sessions[number] = session = MqttTransport(
+        self._sessions[number] = session = self._connect(
             replace(self._config, client_id=session_name(self._zone, number), will=None, receive_maximum=most),
             [(f, 1) for f in filters],
             guard=Listener(guard, guard.session_tls(number), self._newcomers if newcomers else None),

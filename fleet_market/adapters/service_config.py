@@ -17,6 +17,8 @@ from fleet_market.adapters.stores import is_postgres
 from fleet_market.errors import InputError
 
 DEFAULT_MQTT = "127.0.0.1:1883"
+DRAIN_S = 3.0
+"""How long an orderly end waits for what must arrive to be confirmed. [assumption]"""
 ENVIRONMENT = "FLEET_MARKET_"
 """Every key is also an environment variable: this and the key in capitals."""
 
@@ -64,7 +66,7 @@ class ServiceConfig(ControlConfig):
     seed: str = Field("0", max_length=64, description="a text of at most 64 characters")
     simulated: bool = Field(default=False, description="true or false")
     metrics: int | None = Field(None, ge=1, le=65535, description="a port from 1 to 65535")
-    drain_s: float = Field(3.0, ge=0.0, le=600.0, description="seconds from 0 to 600")
+    drain_s: float = Field(DRAIN_S, ge=0.0, le=600.0, description="seconds from 0 to 600")
     log_format: LogFormat = Field("text", description="text or json")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_file: Path | None = Field(None, description="the path of a file")

@@ -17,6 +17,7 @@ from fleet_market.adapters.mosquitto import DEFAULT_FOLDER, find
 from fleet_market.adapters.service_config import ControlConfig, make
 from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, zone_id
 from fleet_market.errors import InputError
+from fleet_market.protocol.messages import MAX_TEXT
 
 app = typer.Typer(name="fleet-market", pretty_exceptions_enable=False, add_completion=False)
 """The commands that must be quick, by themselves."""
@@ -90,14 +91,12 @@ def deploy(
 
 def _ask(ctx: typer.Context, command: str, zones: list[str] | None = None, reason: str = "") -> DaemonStatus:
     path = make(ControlConfig, settings_of(ctx)).control_path
+    wanted = tuple(map(zone_id, zones or ()))
     try:
-        request = Request.model_validate({"command": command, "zones": tuple(map(zone_id, zones or ())), "reason": reason})
-    except InputError:
-        raise
+        request = Request.model_validate({"command": command, "zones": wanted, "reason": reason})
     except ValueError:
-        raise InputError(
-            "command line", "--reason", reason, "use at most 160 characters, without control characters"
-        ) from None
+        mend = f"use at most {MAX_TEXT} characters, none of them control characters"
+        raise InputError("command line", "--reason", reason, mend) from None
     return ask(path, request)
 
 

@@ -107,6 +107,8 @@ class Engine:
         self._room = asyncio.Semaphore(MAX_SENDING)
         self._sending: set[asyncio.Task[None]] = set()
         self._seq = self._snapshot_seq = self._sent = self.now_ns = self.epoch = 0
+        self.diverged: list[int] = []
+        """Stored inputs that this program words or decides otherwise than the one that took them."""
 
     @property
     def inputs(self) -> int:
@@ -149,6 +151,7 @@ class Engine:
         with _without_collector(), closing(self._store.events(at.seq)) as events:
             at = replay_log(self.market, events, since=at, each=follow)
         self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, self.market.state.epoch, at.hash
+        self.diverged = at.diverged
         if at.diverged:
             log.warning("this program words or decides %d of the stored inputs otherwise than the one that took them, "
                         "first input %d", len(at.diverged), at.diverged[0])  # fmt: skip

@@ -39,8 +39,10 @@ def run_until_signal(service: Coroutine[Any, Any, None], drain: Callable[[], Awa
 
         async def end_in_order() -> None:
             await told.wait()
-            await drain()
-            serving.cancel()
+            try:
+                await drain()
+            finally:
+                serving.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end)

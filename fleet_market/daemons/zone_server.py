@@ -19,6 +19,7 @@ from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.measures import Measures
 from fleet_market.adapters.mqtt import MqttConfig, Will
 from fleet_market.adapters.private_files import PRIVATE, write_file
+from fleet_market.adapters.service_config import DRAIN_S
 from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import file_of, is_postgres, open_store
@@ -52,8 +53,7 @@ class ServerConfig:
     """Folder of keys. Without, nothing is signed or encrypted, and the MQTT broker must be on the loopback interface."""
     limits: Limits = field(default_factory=Limits)
     """What one robot or customer may send."""
-    drain_s: float = 3.0
-    """How long an orderly end waits for what must arrive to be confirmed. [assumption]"""
+    drain_s: float = DRAIN_S
 
 
 def silent(_server: ZoneServer) -> None:

@@ -17,9 +17,11 @@ def set_halted(state: State, body: Halt, now_ns: int, out: Outcome) -> None:
     their orders wait for the market to go on. Contracts under way are followed, proved and paid as ever, those included
     that have just been sold on and whose new robot has still to accept: their old one has let go of them.
     """
-    if state.halted is body.halted:
+    repeated = state.halted is body.halted
+    out.changed = not repeated or state.halt_reason != body.reason
+    state.halted, state.halt_reason = body.halted, body.reason
+    if repeated:
         return
-    state.halted, state.halt_reason, out.changed = body.halted, body.reason, True
     if body.halted:
         state.call = None
         _take_back(state, now_ns, out)

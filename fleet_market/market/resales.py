@@ -49,6 +49,7 @@ class Resales:
         """End what is due, and open the next re-auction when no batch is open and there is something to try."""
         state, resale = self._state, self._state.resale
         if resale is not None and now_ns >= resale.close_ns:
+            out.changed = True
             if resale.pending:
                 for pending in list(resale.pending):
                     late = ", ".join(sorted(pending.unprepared))
@@ -130,9 +131,10 @@ class Resales:
             self._go_on(resale, now_ns, out)
 
     def stop(self, out: Outcome) -> None:
-        """Drop what is open: the daemon has started anew, or the market is halted."""
+        """Drop what is open, to be tried again: the daemon has started anew, or the market is halted."""
         resale, self._state.resale = self._state.resale, None
         if resale is not None:
+            self._state.tries = 0
             for pending in resale.pending:
                 self._free_givers(pending, resale, out)
 

@@ -52,8 +52,8 @@ def test_with_keys_their_mosquitto_configuration_is_used(tmp_path, mosquitto):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_understands_the_units(tmp_path):
-    true = Path(shutil.which("true"))
-    for name, text in contents(ETC, Deployment(true, Mosquitto(true), (ETC / "f.yaml",), "root", 1883)).items():
+    true, keys = Path(shutil.which("true")), Path("/etc/fleet market/100%")
+    for name, text in contents(ETC, Deployment(true, Mosquitto(true), (ETC / "f.yaml",), "root", 1883, keys)).items():
         if name.endswith(".service"):
             (tmp_path / name).write_text(text)
     units = [str(tmp_path / name) for name in (MARKET, BROKER)]

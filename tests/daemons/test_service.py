@@ -184,7 +184,7 @@ def test_a_second_daemon_is_refused_and_leaves_the_first_its_socket(mqtt_broker,
     with Daemon(tmp_path / "d", mqtt_broker) as daemon:
         daemon.wait_ready()
         command = [str(part) for part in daemon.command[3:]]
-        assert "another market daemon answers there" in cli(*command, code=2)
+        assert "another market daemon answers there: stop it, or name another with --control" in cli(*command, code=2)
         other = [*command, "--control", str(tmp_path / "other")]
         assert f"another market daemon (process {daemon.process.pid})" in cli(*other, code=1)
         assert not (tmp_path / "other").exists()
@@ -193,6 +193,13 @@ def test_a_second_daemon_is_refused_and_leaves_the_first_its_socket(mqtt_broker,
 
 
 def test_the_operator_s_commands_do_not_wait_for_what_they_do_not_need():
-    code = "import sys; from fleet_market.cli import main\ntry: main()\nexcept SystemExit: print({'numpy', 'scipy'} & {*sys.modules})"
+    code = """
+import sys
+from fleet_market.cli import main
+try:
+    main()
+except SystemExit:
+    print({"numpy", "scipy"} & {*sys.modules})
+"""
     command = [sys.executable, "-c", code, "status", "--control", "/nowhere"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -6,6 +6,7 @@ from market_town import CREDIT, Town
 
 from fleet_market.market import Halt
 from fleet_market.market.commands import SELF
+from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.protocol.messages import (
     Accept,
     Auctioneer,
@@ -102,12 +103,20 @@ def test_a_task_whose_robot_fails_waits_for_the_market_to_go_on():
 def test_a_halt_holds_over_a_new_start_and_a_repeated_one_says_nothing():
     town = Town()
     town.give(SELF, halted())
-    assert town.give(SELF, halted("again")) == []
+    assert town.give(SELF, halted("for another reason")) == []
+    assert town.market.state.halt_reason == "for another reason"
     opening = town.log[0].body.model_copy(update={"epoch": 2})
     (said,) = town.give(SELF, opening)
     assert said == Auctioneer(status="halted", epoch=2, batch_s=town.market.state.terms.batch_s)
     town.post()
     assert not any(isinstance(body, Call) for body in town.wait(10.0))
+
+
+def test_a_halt_is_in_the_snapshot():
+    town = Town()
+    town.give(SELF, halted())
+    state = read_snapshot(write_snapshot(town.market.state))
+    assert (state.halted, state.halt_reason) == (True, "a person on the floor")
 
 
 def test_an_order_whose_time_runs_out_meanwhile_expires_and_gives_the_money_back():

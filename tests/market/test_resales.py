@@ -21,9 +21,10 @@ from fleet_market.contracts import (
 )
 from fleet_market.ids import OrderId, RobotId, TransferId
 from fleet_market.ledger import Transfer, TransferKind, account
-from fleet_market.market import Command, Market, OpenMarket, order_faults
+from fleet_market.market import Command, Halt, Market, OpenMarket, order_faults
 from fleet_market.market.commands import read_logged
 from fleet_market.market.market import tick
+from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.market.state import WORLD
 from fleet_market.protocol.messages import (
     MAX_LEVELS,
@@ -439,6 +440,62 @@ def test_a_restart_frees_those_who_had_let_go():
     assert town.market.state.resale is None
 
 
+@pytest.mark.parametrize("lost", [Reauction, Prepare])
+def test_an_open_re_auction_survives_a_snapshot(lost):
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {lost}
+    town.wait(0.3)
+    state = town.market.state
+    again = read_snapshot(write_snapshot(state))
+    assert again.resale == state.resale is not None
+    assert write_snapshot(again) == write_snapshot(state)
+
+
+def test_a_halt_ends_what_is_on_sale_frees_those_who_had_let_go_and_lets_nothing_be_sold_on():
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {Prepare}
+    town.wait(0.5)
+    contract = town.order("o1").contract
+    said = town.give("market", Halt(halted=True))
+    assert [b.contracts for b in said if isinstance(b, Keep)] == [(contract,)]
+    town.lost = set()
+    said = town.wait(5.0)
+    assert not any(isinstance(body, Reauction | Prepare | Award) for body in said)
+    assert town.order("o1").robot == "r1"
+    town.give("market", Halt(halted=False))
+    town.wait(5.0)
+    assert town.order("o1").robot == "r2"
+
+
+def test_a_halt_leaves_a_task_to_whom_it_has_just_been_sold_on():
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {Award}
+    town.wait(0.5)
+    assert (town.order("o1").robot, town.order("o1").state) == ("r2", OrderState.AWARDED)
+    town.give("market", Halt(halted=True))
+    assert (town.order("o1").robot, town.order("o1").state) == ("r2", OrderState.AWARDED)
+    assert order_faults(town.market.state) == []
+
+
+def test_a_round_that_ends_because_somebody_is_silent_is_in_the_log():
+    town = ResaleTown((*ROBOTS, ("r3", "cart", 500.0)))
+    town.deal_out(FAR)
+    town.drivers["r3"].mute, handle, unlogged = True, town.market.handle, []
+
+    def watched(command):
+        out = handle(command)
+        unlogged.extend(send.body for send in out.sends if isinstance(send.body, Prepare) and not out.changed)
+        return out
+
+    town.market.handle = watched
+    town.wait(3.0)
+    assert any(isinstance(send.body, Prepare) for send in town.sends)
+    assert unlogged == []
+
+
 def test_a_zone_may_do_without():
     town = ResaleTown(ROBOTS, MarketTerms(resale=False))
     town.deal_out(FAR)
@@ -547,6 +604,10 @@ class ResaleMachine(RuleBasedStateMachine):
     def cancel(self, data):
         order = OrderId(f"o{data.draw(st.integers(1, self.number))}")
         self.town.give("ann", CancelOrder(order=order), f"x{len(self.town.log)}")
+
+    @rule(halted=st.booleans())
+    def halt(self, halted):
+        self.town.give("market", Halt(halted=halted))
 
     @rule()
     def restart(self):

@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleet_market.adapters.clocks import WallClock
 from fleet_market.adapters.guard import FROM_MARKET, Guard
+from fleet_market.adapters.ingress import Ingress
+from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.mqtt import MqttConfig, Will
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon
 from fleet_market.daemons.zone import Zone, ZoneConfig
+from fleet_market.daemons.zone_server import SESSION_EXPIRY_S
 from fleet_market.errors import BrokerError, ProtocolError
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.ledger import StoreRecord
@@ -35,6 +38,7 @@ from fleet_market.protocol.messages import (
     StepEvidence,
     WirePose,
 )
+from fleet_market.protocol.registry import market_name
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, Say
 from fleet_market.robot.memory import Memory
@@ -49,7 +53,7 @@ if TYPE_CHECKING:
     from fleet_market.testing.simulation.runs import Simulation
 
 ZONE = ZoneId("main")
-MARKET = f"auc-{ZONE}"
+MARKET = market_name(ZONE)
 HOST, PORT = "127.0.0.1", 1883
 BIRTH_NS = 1_800_000_000 * 10**9
 """Where all clocks begin, nanoseconds since 1970."""
@@ -58,6 +62,11 @@ REPEAT_S = 2.0
 RESTART_S = (0.1, 20.0)
 NOTICED_S = (0.0, 15.0)
 """How long the broker may take to notice a dead client."""
+
+
+def is_market(client_id: str) -> bool:
+    """Return whether a client is one of the market's sessions."""
+    return client_id.partition(".")[0] == MARKET
 
 
 class MachineClock:
@@ -71,22 +80,6 @@ class MachineClock:
         return BIRTH_NS + round((self._loop.time() + self.off_s) * 1e9)
 
 
-class VirtualGuard(Guard):
-    """The guard of a connection without keys, in virtual time."""
-
-    def __init__(self, gate: Gate, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(gate)
-        self._loop = loop
-
-    def open(self, topic: str, payload: bytes) -> bytes:
-        """Return the message that came in; raises as `Guard.open`."""
-        return self.gate.open(topic, payload, unix_s=self._loop.time(), now_s=self._loop.time())
-
-    def fine(self, topic: str) -> None:
-        """Charge a sender for a message that was refused."""
-        self.gate.fine(topic, self._loop.time())
-
-
 class Machine:
     """Runs a program again and again until it is switched off."""
 
@@ -97,7 +90,8 @@ class Machine:
         self.clock = MachineClock(sim.loop, off_s)
         self.on = True
         self.life: asyncio.Task[None] | None = None
-        self.transport: SimulatedTransport | None = None
+        self.transports: list[SimulatedTransport] = []
+        """Its connections."""
         self._down_until_s = 0.0
 
     async def run(self) -> None:
@@ -107,6 +101,7 @@ class Machine:
             if not self.on:
                 await asyncio.sleep(1.0)
                 continue
+            self.transports = []
             self.life = asyncio.create_task(self.live(), name=f"{self.name} lives")
             await asyncio.wait([self.life])
             self.buried()
@@ -118,6 +113,11 @@ class Machine:
         """Run the program."""
         raise NotImplementedError
 
+    def connect(self, *arguments: Any, **more: Any) -> SimulatedTransport:
+        """Return a connection of its program; parameters as of `MqttTransport`."""
+        self.transports.append(made := SimulatedTransport(self.sim.network, *arguments, **more))
+        return made
+
     def buried(self) -> None:
         """Clear away after a program that has ended."""
 
@@ -127,9 +127,10 @@ class Machine:
             return
         self.sim.trace.note(f"{self.name} crashes: {why}")
         self._down_until_s = max(self._down_until_s, self.sim.loop.time() + down_s)
-        client = None if self.transport is None else self.transport._current  # noqa: SLF001 - also one that is connecting
-        if isinstance(client, Client):
-            self.sim.network.crash(client, self.sim.chance.uniform(*NOTICED_S))
+        for transport in self.transports:
+            client = transport._current  # noqa: SLF001 - also one that is connecting
+            if isinstance(client, Client):
+                self.sim.network.crash(client, self.sim.chance.uniform(*NOTICED_S))
         self.life.cancel()
 
 
@@ -159,7 +160,7 @@ class MarketMachine(Machine):
         self.writer = LoopWriter(
             store, sim.chance, scenario.sync_s, before=self._before, after=self._after, failed=self._failed
         )
-        guard = VirtualGuard(Gate(Limits()), sim.loop)
+        guard = Guard(Gate(Limits()), sim.loop.time, sim.loop.time)
         config = ZoneConfig(**{f: getattr(self._config, f) for f in self._config.__slots__} | {
             "traffic": site.traffic(scenario.robots, real=scenario.real_traffic)
         })  # fmt: skip
@@ -168,13 +169,12 @@ class MarketMachine(Machine):
         self.zone = zone
         self.starts += 1
         sim.watch.recovered(zone)
-        topic, will = zone.closing()
-        wanted = [(topics.from_robot("+", ZONE, "#"), 1), (topics.from_customer("+", "#"), 1), (topics.state("+", "#"), 1)]
-        mqtt = MqttConfig(HOST, PORT, MARKET, Will(topic, will), session_expiry_s=3600)
-        self.transport = SimulatedTransport(sim.network, mqtt, wanted, guard=guard)
-        async with self.transport:
-            await self.transport.connected.wait()
-            await zone.run(self.transport)
+        mqtt = MqttConfig(HOST, PORT, MARKET, Will(*zone.closing()), session_expiry_s=SESSION_EXPIRY_S)
+        robots = zone.engine.market.state.robots
+        ingress = Ingress(mqtt, ZONE, guard, robots, Brake(), greet=zone.greet, connect=self.connect)
+        async with ingress as transport:
+            await transport.connected()
+            await zone.run(transport)
 
     def crash(self, why: str, down_s: float = 0.0) -> None:
         """Let the daemon die."""
@@ -256,12 +256,11 @@ class RobotMachine(Machine):
             memory = Memory(agent.type)
             daemon.agent = Agent(agent, memory, ThumbBidder(agent.type, agent.roadmap, agent.tariff, memory))
         daemon.machine = self
-        daemon.guard = VirtualGuard(Gate(FROM_MARKET), sim.loop)
+        daemon.guard = Guard(Gate(FROM_MARKET), sim.loop.time, sim.loop.time)
         self.daemon = daemon
-        self.transport = SimulatedTransport(
-            sim.network, daemon.mqtt(), daemon.subscriptions(), on_connect=[daemon.greet], guard=daemon.guard
+        await daemon.serve(
+            self.connect(daemon.mqtt(), daemon.subscriptions(), on_connect=[daemon.greet], guard=daemon.guard)
         )
-        await daemon.serve(self.transport)
 
     def buried(self) -> None:
         """Forget the agent."""
@@ -310,9 +309,9 @@ class CustomerMachine(Machine):
     async def live(self) -> None:
         """Post all orders."""
         mqtt = MqttConfig(HOST, PORT, f"{self.name}-app")
-        self.transport = SimulatedTransport(self.sim.network, mqtt, [(topics.to_customer(self.name, "#"), 1)])
-        async with self.transport, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen(self.transport))
+        self._transport = self.connect(mqtt, [(topics.to_customer(self.name, "#"), 1)])
+        async with self._transport, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(self._transport))
             for dealing in self.dealings:
                 tasks.create_task(self._deal(dealing))
 
@@ -354,10 +353,9 @@ class CustomerMachine(Machine):
         message = MessageId(name)
         payload = encode(Envelope(id=message, ts=0, src=Identifier(self.name), body=body))
         future = self._waiting[message] = self.sim.loop.create_future()
-        assert self.transport is not None  # noqa: S101 - `live` has made it
         while not future.done():
             with contextlib.suppress(BrokerError):
-                await self.transport.publish(topics.from_customer(self.name, kind), payload)
+                await self._transport.publish(topics.from_customer(self.name, kind), payload)
             await asyncio.wait([future], timeout=REPEAT_S)
         reply = future.result()
         assert isinstance(reply, OrderReply)  # noqa: S101 - nothing else is asked for

@@ -17,12 +17,12 @@ from fleet_market.testing.simulation import site
 from fleet_market.testing.simulation.bodies import Body, Parcel, World
 from fleet_market.testing.simulation.chaos import Points, havoc
 from fleet_market.testing.simulation.machines import (
-    MARKET,
     CustomerMachine,
     Lies,
     Machine,
     MarketMachine,
     RobotMachine,
+    is_market,
 )
 from fleet_market.testing.simulation.network import Message, Network
 from fleet_market.testing.simulation.scenario import OrderPlan, Scenario
@@ -74,7 +74,7 @@ class Simulation:
         self.network.published_by, self.network.acknowledged_by = self._published, self._acknowledged
         homes = site.homes(scenario.robots)
         self.world = World({robot: Body(robot, home) for robot, home in homes.items()})
-        self.watch, self.points, self.market_client = Watch(self), Points(self), MARKET
+        self.watch, self.points = Watch(self), Points(self)
         self.market = MarketMachine(self)
         self.robots = [self._robot(number, robot) for number, robot in enumerate(homes)]
         self.customers = [
@@ -88,6 +88,11 @@ class Simulation:
         lies = Lies(completes_at_once="liar" in scenario.faults and number == 0)
         return RobotMachine(self, robot, f"owner-{number % scenario.owners}", scenario.skew_s[number], lies)
 
+    @staticmethod
+    def is_market(client_id: str) -> bool:
+        """Return whether a client is one of the market's sessions."""
+        return is_market(client_id)
+
     def put_parcel(self, plan: OrderPlan) -> None:
         """Put an order's parcel where it is to be picked up, unless it is there already."""
         place = site.PLACES[plan.pickup]
@@ -95,12 +100,12 @@ class Simulation:
 
     def _published(self, client: str, topic: str, payload: bytes) -> None:
         self.watch.published(client, topic, payload)
-        if client == MARKET and topic.endswith(("/award", "/settle", "/cancel")):
+        if is_market(client) and topic.endswith(("/award", "/settle", "/cancel")):
             self.points.reached("after publish")
 
     def _acknowledged(self, client: str, message: Message) -> None:
         self.watch.acknowledged(client, message)
-        if client == MARKET and not message.topic.endswith("/position"):
+        if is_market(client) and not message.topic.endswith("/position"):
             self.points.reached("after ack")
 
     async def go(self) -> Report:

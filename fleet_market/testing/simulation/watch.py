@@ -14,11 +14,12 @@ from fleet_market.body import Act
 from fleet_market.daemons.zone import Zone
 from fleet_market.ids import RobotId
 from fleet_market.ledger import Metrics, OutboxRow, StoreRecord, TransferKind
-from fleet_market.market import order_faults
+from fleet_market.market import Market, order_faults, replay
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode
 from fleet_market.protocol.messages import Accept, Award, OrderEvent, OrderState, Receipt
 from fleet_market.robot.effects import Effect, Say
+from fleet_market.testing.simulation import site
 from fleet_market.testing.simulation.bodies import Parcel
 from fleet_market.testing.simulation.network import Message
 from fleet_market.testing.simulation.scenario import TERMS
@@ -96,6 +97,8 @@ class Watch:
         events = list(zone.engine._store.events())  # noqa: SLF001 - what it has read itself
         if [event.hash for event in events[: len(self._hashes)]] != self._hashes:
             self.fault(f"of {len(self._hashes)} durable inputs not all are there after a start")
+        if zone.engine.diverged:
+            self.fault(f"input {zone.engine.diverged[0]} was decided otherwise after a start: the log does not say all")
         for event in events[len(self._hashes) :]:
             self._keep(event.hash, event.source, event.message_id)
         for order in sorted(self._told - zone.engine.market.state.orders.keys()):
@@ -148,7 +151,7 @@ class Watch:
     def acknowledged(self, client: str, message: Message) -> None:
         """Look at an acknowledgement: what a market acknowledges must be durable."""
         writer = self._sim.market.writer
-        if client != self._sim.market_client or writer is None or not writer.undurable:
+        if not self._sim.is_market(client) or writer is None or not writer.undurable:
             return
         if topics.parse(message.topic).kind in NOT_STORED or not message.payload:
             return
@@ -158,7 +161,7 @@ class Watch:
 
     def published(self, client: str, topic: str, payload: bytes) -> None:
         """Look at a message that is sent: what follows from an input must not go out before the input is durable."""
-        if client != self._sim.market_client:
+        if not self._sim.is_market(client):
             return
         address = topics.parse(topic)
         if address.direction == "view" and address.kind == "order":
@@ -224,6 +227,11 @@ class Watch:
         if zone is None:
             return
         state = zone.engine.market.state
+        again = Market(site.places())
+        if diverged := replay(again, zone.engine._store.events()).diverged:  # noqa: SLF001 - white box
+            self.fault(f"input {diverged[0]} is decided otherwise when the log is replayed")
+        elif again.ledger.balances() != state.ledger.balances():
+            self.fault("the replayed log leads to other books")
         metrics = Metrics.of(state.ledger.balances())
         for fault in [*state.ledger.audit(), *order_faults(state)]:
             self.fault(fault)
