@@ -10,13 +10,13 @@ import pytest
 
 from fleet_market.testing.simulation import Scenario, simulate
 
-SEEDS = 300
+SEEDS = 120
 QUIET = {"faults": frozenset(), "owners": 2, "robots": 4, "sqlite": False, "real_traffic": False}
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, 25))
+@pytest.mark.parametrize("first", range(0, SEEDS, 20))
 def test_the_invariants_hold_whatever_goes_wrong(first):
-    broken = {seed: report.faults for seed in range(first, first + 25) if (report := simulate(seed)).faults}
+    broken = {seed: report.faults for seed in range(first, first + 20) if (report := simulate(seed)).faults}
     assert not broken, f"python -m benchmarks.simulate --seed {min(broken)} --trace"
 
 
