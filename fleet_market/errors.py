@@ -10,7 +10,9 @@
     ├── StoreError(RuntimeError)       the database is locked, corrupt or from another version
     │   └── LeaseLostError             another daemon runs the zone by now
     ├── LedgerMismatchError            the pure ledger and the store disagree: the daemon stops
+    ├── ClockError(RuntimeError)       the clock of this machine cannot be trusted: the daemon stops
     ├── BrokerError(ConnectionError)   the MQTT broker cannot be had or reached
+    ├── ControlError(ConnectionError)  no daemon answers on its control socket, or it cannot do what was asked
     └── ReplyTimeoutError(TimeoutError)  the market did not answer in time
 """
 
@@ -75,6 +77,14 @@ class LeaseLostError(StoreError):
 
 class LedgerMismatchError(FleetMarketError, RuntimeError):
     """The pure ledger and the database disagree about a balance; nothing may be committed."""
+
+
+class ClockError(FleetMarketError, RuntimeError):
+    """The clock of this machine has jumped, or is far behind the market's time."""
+
+
+class ControlError(FleetMarketError, ConnectionError):
+    """No daemon answers on its control socket, or it cannot do what the operator asked."""
 
 
 class BrokerError(FleetMarketError, ConnectionError):

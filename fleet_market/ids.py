@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, PlainSerializer
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -143,6 +143,12 @@ class TransferId(Identifier):
     """A ledger transfer."""
 
     __slots__ = ()
+
+
+_Id = TypeVar("_Id", bound=str)
+_SORTED: Any = PlainSerializer(sorted, return_type=list[str])
+SetOf = Annotated[set[_Id], _SORTED]
+"""A set of identifiers that looks the same wherever it is written down."""
 
 
 def derive(*parts: object) -> str:

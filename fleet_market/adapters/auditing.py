@@ -19,7 +19,7 @@ from fleet_market.ledger import (
     first_broken_event,
     head_faults,
 )
-from fleet_market.market import Market, Replayed, ReplayError, order_faults, replay
+from fleet_market.market import Market, ReplayError, order_faults, replay
 from fleet_market.protocol.messages import Place
 
 
@@ -120,9 +120,9 @@ def _heads(reader: Reads, hashes: dict[int, str], report: Report, key_id: str | 
 
 
 def _against_orders(reader: Reads, journal: tuple[Entry, ...], report: Report) -> None:
-    market = Market(NoPlaces())
+    market, made = Market(NoPlaces()), list[Entry]()
     try:
-        at = replay(market, reader.events())
+        at = replay(market, reader.events(), each=lambda _, outcome: made.extend(outcome.entries))
     except ReplayError as error:
         report.faults.append(str(error))
         return
@@ -131,14 +131,14 @@ def _against_orders(reader: Reads, journal: tuple[Entry, ...], report: Report) -
             f"this program decides {len(at.diverged)} inputs otherwise than the one that took them; the first is event"
             f" {at.diverged[0]}"
         )
-    if tuple(market.ledger.journal) != journal:
+    if tuple(made) != journal:
         report.faults.append("the event log leads to another journal than the one that is stored")
-    report.faults += order_faults(market.state) + _outbox_faults(reader, at)
+    report.faults += order_faults(market.state) + _outbox_faults(reader, market)
 
 
-def _outbox_faults(reader: Reads, at: Replayed) -> list[str]:
+def _outbox_faults(reader: Reads, market: Market) -> list[str]:
     stored = {row.id for row in reader.outbox()}
-    wanted = {str(message) for message in at.waiting}
+    wanted = {str(message) for message in market.state.unconfirmed}
     return [
         *(f"message {i} of the outbox follows from no event" for i in sorted(stored - wanted)),
         *(f"message {i} should wait in the outbox" for i in sorted(wanted - stored)),

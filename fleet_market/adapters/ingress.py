@@ -113,6 +113,11 @@ class Ingress:
         while True:
             yield await self._queue.get()
 
+    def state(self) -> tuple[bool, str]:
+        """Return whether every session stands, and if not, what is wrong."""
+        broken = [s for s in (self._main, *self._sessions.values()) if not s.connected.is_set()]
+        return not broken, broken[0].trouble if broken else ""
+
     def waiting(self) -> int:
         """Return how many deliveries wait to be taken."""
         return len(self._queue)

@@ -14,6 +14,8 @@ from pathlib import Path
 from fleet_market.errors import BrokerError
 
 SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin")
+DEFAULT_FOLDER = Path(".cache/mosquitto")
+"""Where it is unpacked, in the working directory."""
 STEP_TIMEOUT_S = 300
 APT_OPTIONS = ("-o", "DPkg::Lock::Timeout=60", "-o", "APT::Sandbox::User=")
 

@@ -24,7 +24,6 @@ from typing import Any, Self
 
 import aiomqtt
 from aiomqtt.client import ProtocolVersion
-from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -44,7 +43,7 @@ MAX_PUBLISHING = 100
 MAX_INCOMING = 20_000
 """Messages that wait to be taken; beyond it those of QoS 0 are dropped."""
 RECEIVE_MAXIMUM = 1000
-FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 30.0
+FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.5, 8.0
 PUBACK_TIMEOUT_S = 10.0
 MAX_SUBSCRIBE = 100
 """Filters in one request."""
@@ -77,27 +76,34 @@ class MqttConfig:
 
 
 class _Client(aiomqtt.Client):
-    """Does not complain when it is cancelled while it connects, and watches no closed socket, as aiomqtt 2.5 does."""
+    """Bears what aiomqtt 2.5 does not: to be cancelled while it connects, and to be cut off just then or in a write."""
 
     def _on_disconnect(self, *arguments: Any) -> None:
-        if not self._connected.cancelled():
+        if not self._connected.done():
+            self._loop.call_soon_threadsafe(self._fail_to_connect)
+        elif not self._connected.cancelled():
             super()._on_disconnect(*arguments)
 
-    def _on_socket_register_write(self, client: PahoClient, _userdata: Any, sock: Any) -> None:
-        """Write once the socket can take it. The call may come from the thread that connects, so the loop is told."""
+    def _fail_to_connect(self) -> None:
+        """End the wait for the broker's word, which can no longer come."""
+        if not self._connected.done():
+            self._connected.set_exception(aiomqtt.MqttError("closed while it was being made"))
+
+    def _on_socket_register_write(self, client: Any, _userdata: Any, sock: Any) -> None:
+        """Have the loop write when it can, unless the socket is closed by then and its number is another's."""
 
         def write() -> None:
             try:
                 client.loop_write()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the connection is broken
+            except Exception as error:  # noqa: BLE001 - whatever it is, this connection is over
                 if not self._disconnected.done():
                     self._disconnected.set_exception(error)
 
-        def watch() -> None:
+        def register() -> None:
             if sock.fileno() >= 0 and client.want_write():
                 self._loop.add_writer(sock.fileno(), write)
 
-        self._loop.call_soon_threadsafe(watch)
+        self._loop.call_soon_threadsafe(register)
 
 
 class MqttTransport:
@@ -218,7 +224,7 @@ class MqttTransport:
             try:
                 async with self._new_client() as client:
                     backoff_s = FIRST_BACKOFF_S
-                    await self._serve(client)
+                    await self._serve_until_broken(client)
             except (aiomqtt.MqttError, BrokerError) as error:  # the latter if what is said on connecting goes unconfirmed
                 self.trouble = str(error)
                 log.info("%s: %s; next try within %.1f s", self._where(), error, backoff_s)
@@ -231,6 +237,23 @@ class MqttTransport:
             await asyncio.sleep(backoff_s * self._jitter())
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
+    async def _serve_until_broken(self, client: aiomqtt.Client) -> None:
+        """Serve; a connection that breaks ends whatever waits for an answer on it."""
+        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
+        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
+        serving = asyncio.ensure_future(self._serve(client))
+        try:
+            await asyncio.wait([serving, broken], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+        if not serving.cancelled():
+            serving.result()
+            if not self._closing:
+                await asyncio.wait([broken])
+        why = broken.exception() if broken.done() and not broken.cancelled() else None
+        raise aiomqtt.MqttError(f"disconnected: {why or 'by the broker'}")
+
     async def _serve(self, client: aiomqtt.Client) -> None:
         done = 0
         while wanted := self._subscriptions[done : done + MAX_SUBSCRIBE]:
@@ -240,12 +263,6 @@ class MqttTransport:
         for callback in self._on_connect:
             await callback()
         self.connected.set()
-        broken = client._disconnected  # noqa: SLF001 - aiomqtt 2 tells it only to those who read its queue
-        broken.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if self._closing:
-            return
-        await asyncio.wait([broken])
-        raise aiomqtt.MqttError(f"disconnected: {broken.exception() or 'by the broker'}")
 
     def _receive(self, client: aiomqtt.Client, message: MQTTMessage) -> None:
         """Take one message off the wire. Runs in the event loop; aiomqtt's own queue costs three times as much."""

@@ -9,7 +9,6 @@ A group of records is a handful of statements over arrays, sent in one pipeline.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from fleet_market.adapters.store_base import (
+    EVENT,
     MOVE,
+    OLD_SNAPSHOTS,
     TABLES,
     Group,
     Reads,
@@ -47,8 +48,6 @@ _SETTINGS = {
     "keepalives_count": 3, "tcp_user_timeout": 10_000,
 }  # fmt: skip
 """A server that is out of reach is noticed within some ten seconds."""
-STALLED_S = 10
-"""A transaction of a daemon that has stopped in its middle is ended after this long: it would hold up its successor."""
 FETCH_ROWS = 2000
 
 _COLUMNS = {
@@ -57,6 +56,7 @@ _COLUMNS = {
     "head": ("bigint", "bigint", "text", "text", "bytea"),
     "outbox (id, topic, payload, digest)": ("text", "text", "bytea", "text"),
     "account (id)": ("text",),
+    "snapshot": ("bigint", "bytea"),
 }
 _MOVE = MOVE.format(first="%s", last="%s")
 _FENCE = f"SELECT 1 FROM {LEASES}.lease WHERE zone = %s AND epoch = %s FOR SHARE"  # noqa: S608 - our own table
@@ -125,11 +125,11 @@ class PostgresReader(Reads):
 class PostgresStore(PostgresReader):
     """The market's only writer; use as a context manager. Implements `fleet_market.ports.LedgerStore`."""
 
-    def __init__(self, connection: Db, name: str, lease: Lease | None = None) -> None:
+    def __init__(self, connection: Db, name: str, beside: Db, lease: Lease | None = None) -> None:
         super().__init__(connection, name)
         self._lease = lease
-        self._busy = threading.Lock()
-        """One session has one transaction: a question waits until the writer's commit is over."""
+        self._beside = beside
+        """Reads while the other one writes: one session has one transaction, and a question would wait for its commit."""
 
     @classmethod
     def open(cls, address: str, zone: ZoneId = MAIN_ZONE, lease: Lease | None = None) -> Self:
@@ -151,20 +151,27 @@ class PostgresStore(PostgresReader):
             If the lease is not the present one.
         """
         db, name = connect(address, schema_of(zone))
+        beside: Db | None = None
         try:
             with told(name):
                 _take_lock(db, name, zone, shared=lease is not None)
                 _insist_on_durability(db, name)
-                if lease is not None:
-                    db.execute(sql(f"SET idle_in_transaction_session_timeout = '{STALLED_S}s'"))
-                store = cls(db, name, lease)
+                beside, _ = connect(address, schema_of(zone))
+                store = cls(db, name, beside, lease)
                 with db.transaction():
                     store._insist_on_lease(store._ask_lease())
                     migrate(db, name)
         except BaseException:
             db.close()
+            if beside is not None:
+                beside.close()
             raise
         return store
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+        self._beside.close()
+        super().close()
 
     def commit(self, records: Sequence[object]) -> None:
         """Store all `records` (`StoreRecord`) in one transaction; on disk when this returns.
@@ -180,17 +187,18 @@ class PostgresStore(PostgresReader):
         """
         group = Group.of(records)
         try:
-            with self._busy, told(self.name), self._db.transaction(), self._db.pipeline():
+            with told(self.name), self._db.transaction(), self._db.pipeline():
                 self._write(group)
         except psycopg.IntegrityError as error:
-            with self._busy, told(self.name):
+            with told(self.name):
                 self._insist_on_lease(self._ask_lease())
             raise LedgerMismatchError(f"the database refuses what the ledger decided: {error}") from error
 
     def find_event(self, source: str, message_id: str) -> Event | None:
-        """Return the input that `source` sent under `message_id`, None if there is none."""
-        with self._busy:
-            return super().find_event(source, message_id)
+        """Return the input that `source` sent under `message_id`, None if there is none; does not wait for a commit."""
+        with told(self.name):
+            found = self._beside.execute(sql(EVENT.replace("?", "%s")), (source, message_id)).fetchone()
+        return None if found is None else Event.of(found)
 
     def load(self, source: Reads) -> None:
         """Fill this empty database with all that `source` holds, in one transaction.
@@ -218,6 +226,9 @@ class PostgresStore(PostgresReader):
             self._db.execute("DELETE FROM outbox WHERE id = ANY(%s)", (group.done,))
         self._insert("outbox (id, topic, payload, digest)", list(group.outbox.values()))
         self._insert("head", group.heads)
+        if group.snapshots:
+            self._insert("snapshot", group.snapshots)
+            self._db.execute(sql(OLD_SNAPSHOTS))
         if group.journal:
             moved = self._db.execute(sql(_MOVE), (group.journal[0][0], group.journal[-1][0])).fetchall()
             group.check({row[0]: Balance(*row[1:]) for row in moved})
@@ -300,8 +311,13 @@ def connect(address: str, schema: str) -> tuple[Db, str]:
     return db, name
 
 
+def lock_of(zone: ZoneId) -> tuple[int, int]:
+    """Return the advisory lock that every session holds which writes to a zone: shared under a lease, else alone."""
+    return LOCK, zlib.crc32(zone.encode()) >> 1
+
+
 def _take_lock(db: Db, name: str, zone: ZoneId, *, shared: bool) -> None:
-    lock = (LOCK, zlib.crc32(zone.encode()) >> 1)
+    lock = lock_of(zone)
     how = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
     row = db.execute(sql(f"SELECT {how}(%s, %s)"), lock).fetchone()
     if row is None or row[0]:
@@ -327,11 +343,11 @@ def _insist_on_durability(db: Db, name: str) -> None:
 
 
 @contextmanager
-def told(name: str, but: type[psycopg.Error] = psycopg.IntegrityError) -> Iterator[None]:
-    """Turn errors of the database into ours, but for one kind: the refusal of what the ledger decided."""
+def told(name: str) -> Iterator[None]:
+    """Turn errors of the database into ours, but for a refusal of what the ledger decided."""
     try:
         yield
-    except but:
+    except psycopg.IntegrityError:
         raise
     except psycopg.Error as error:
         text = " ".join(str(error).split())

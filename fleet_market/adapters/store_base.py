@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+import zlib
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -10,26 +12,30 @@ from typing import Any
 
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId
-from fleet_market.ledger import Balance, Entry, Event, Head, OutboxRow, StoreRecord
+from fleet_market.ledger import GENESIS, Balance, Entry, Event, Head, OutboxRow, Snapshot, StoreRecord
 
+log = logging.getLogger(__name__)
 Row = tuple[Any, ...]
 
-EVENTS = (
-    "SELECT seq, now_ns, source, message_id, sid, body, lookups, reply_topic, reply_payload, effects, hash"
-    " FROM event ORDER BY seq"
+_EVENT = "SELECT seq, now_ns, source, message_id, sid, body, lookups, reply_topic, reply_payload, effects, hash FROM event"
+_JOURNAL = "SELECT seq, timestamp_ns, id, kind, debit, credit, amount_uc, pending, reference, expires_ns, hash FROM journal"
+_ACCOUNT = "SELECT id, debits_posted, credits_posted, debits_pending, credits_pending FROM account"
+EVENTS, EVENTS_AFTER = f"{_EVENT} ORDER BY seq", f"{_EVENT} WHERE seq > ? ORDER BY seq"
+JOURNAL, JOURNAL_AFTER = f"{_JOURNAL} ORDER BY seq", f"{_JOURNAL} WHERE seq > ? ORDER BY seq"
+BALANCES = f"{_ACCOUNT} ORDER BY id"
+OPEN_BALANCES = (
+    f"{_ACCOUNT} WHERE NOT (substr(id, 1, 7) = 'escrow:' AND debits_posted = credits_posted"
+    " AND debits_pending = 0 AND credits_pending = 0)"
 )
-JOURNAL = (
-    "SELECT seq, timestamp_ns, id, kind, debit, credit, amount_uc, pending, reference, expires_ns, hash"
-    " FROM journal ORDER BY seq"
-)
-BALANCES = "SELECT id, debits_posted, credits_posted, debits_pending, credits_pending FROM account ORDER BY id"
-EVENT = (
-    "SELECT seq, now_ns, source, message_id, sid, body, lookups, reply_topic, reply_payload, effects, hash"
-    " FROM event WHERE source = ? AND message_id = ?"
-)
+EVENT, EVENT_AT = f"{_EVENT} WHERE source = ? AND message_id = ?", f"{_EVENT} WHERE seq = ?"
 OUTBOX = "SELECT id, topic, payload, digest FROM outbox ORDER BY position"
 HEADS = "SELECT day, seq, hash, key_id, signature FROM head ORDER BY day"
-TABLES = {"event": EVENTS, "account": BALANCES, "journal": JOURNAL, "outbox": OUTBOX, "head": HEADS}
+SNAPSHOTS = "SELECT seq, content FROM snapshot ORDER BY seq DESC"
+OLD_SNAPSHOTS = "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT 2)"
+"""Two are kept: the older one serves if the newer one is damaged."""
+TABLES = {
+    "event": EVENTS, "account": BALANCES, "journal": JOURNAL, "outbox": OUTBOX, "head": HEADS, "snapshot": SNAPSHOTS,
+}  # fmt: skip
 """Every table with the question for all its rows, in an order in which they can be filled."""
 MOVE = """
 WITH moved AS (
@@ -79,28 +85,36 @@ class Reads:
         """Return what the database engine itself finds wrong."""
         raise NotImplementedError
 
-    def events(self) -> Iterator[Event]:
-        """Yield the inputs in their order.
+    def events(self, after: int = 0) -> Generator[Event]:
+        """Yield the inputs in their order, those behind number `after`.
 
         Raises
         ------
         StoreError
             Here as below: if the database cannot be read, or a row is damaged; names the row.
         """
-        for row in self._rows(EVENTS):
+        for row in self._rows(EVENTS_AFTER, (after,)):
             try:
                 yield Event.of(row)
             except ValueError as error:
                 raise StoreError(f"event {row[0]} is damaged: {error}") from None
 
     def find_event(self, source: str, message_id: str) -> Event | None:
-        """Return the input that `source` sent under `message_id`, None if there is none."""
+        """Return the input that `source` sent under `message_id`, None if there is none.
+
+        A store answers it beside its writer, without waiting for a commit.
+        """
         found = next(iter(list(self._rows(EVENT, (source, message_id)))), None)
         return None if found is None else Event.of(found)
 
-    def journal(self) -> Iterator[Entry]:
-        """Yield the rows of the journal, oldest first."""
-        for row in self._rows(JOURNAL):
+    def event_at(self, seq: int) -> Event | None:
+        """Return the input with this number, None if there is none."""
+        found = next(iter(list(self._rows(EVENT_AT, (seq,)))), None)
+        return None if found is None else Event.of(found)
+
+    def journal(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the rows of the journal, oldest first, those behind number `after`."""
+        for row in self._rows(JOURNAL_AFTER, (after,)):
             try:
                 yield Entry.of(row)
             except ValueError as error:
@@ -108,8 +122,15 @@ class Reads:
 
     def balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds."""
+        return self._accounts(BALANCES)
+
+    def open_balances(self) -> dict[AccountId, Balance]:
+        """Return what every account holds but for the escrow of orders that are over."""
+        return self._accounts(OPEN_BALANCES)
+
+    def _accounts(self, query: str) -> dict[AccountId, Balance]:
         try:
-            return {AccountId(row[0]): Balance(*row[1:]) for row in self._rows(BALANCES)}
+            return {AccountId(row[0]): Balance(*row[1:]) for row in self._rows(query)}
         except ValueError as error:
             raise StoreError(f"an account is damaged: {error}") from None
 
@@ -125,6 +146,17 @@ class Reads:
     def heads(self) -> tuple[Head, ...]:
         """Return the signed head of each day."""
         return tuple(Head(*row) for row in self._rows(HEADS))
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Yield the snapshots that can be read, newest first."""
+        for seq, packed in list(self._rows(SNAPSHOTS)):
+            try:
+                before, event, content = self.event_at(seq - 1), self.event_at(seq), zlib.decompress(packed)
+            except (zlib.error, ValueError) as error:
+                log.warning("the snapshot at event %d is damaged: %s", seq, error)
+                continue
+            if event is not None:
+                yield Snapshot(event, GENESIS if before is None else before.hash, content)
 
     def recover(self) -> Recovered:
         """Return everything at once."""
@@ -144,6 +176,7 @@ class Group:
     done: list[str] = field(default_factory=list)
     """Rows of the outbox to be deleted, before those of this group are added."""
     heads: list[Row] = field(default_factory=list)
+    snapshots: list[Row] = field(default_factory=list)
 
     @classmethod
     def of(cls, records: Iterable[object]) -> Group:
@@ -163,6 +196,8 @@ class Group:
             self.outbox[row.id] = (row.id, row.topic, row.payload, row.digest)
         self.done += [i for i in record.done if self.outbox.pop(i, None) is None]
         self.heads += [tuple(head.fields()) for head in record.heads]
+        if record.snapshot:
+            self.snapshots.append((record.event.seq, zlib.compress(record.snapshot, level=1)))
 
     def check(self, found: Mapping[str, Balance]) -> None:
         """Compare what the database arrived at with what the ledger decided.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
+from collections.abc import Callable
 from typing import Self
 
 from fleet_market.errors import StoreError
@@ -23,10 +25,16 @@ class StoreWriter:
 
     A failed commit is raised to everyone who waits and to everyone who comes: the caller must stop and recover, for the
     state in memory is ahead of the disk.
+
+    Parameters
+    ----------
+    store : LedgerStore
+    observe : callable
+        Is told after every commit, in the event loop, how many records it had and how many seconds it took.
     """
 
-    def __init__(self, store: LedgerStore) -> None:
-        self._store = store
+    def __init__(self, store: LedgerStore, observe: Callable[[int, float], None] = lambda _records, _seconds: None) -> None:
+        self._store, self._observe = store, observe
         self._jobs: queue.Queue[list[_Job] | None] = queue.Queue()
         self._gathered: list[_Job] = []
         self._queued = 0
@@ -87,9 +95,12 @@ class StoreWriter:
         error = self._failure
         if error is None:
             try:
+                begun = time.perf_counter()
                 self._store.commit([record for record, _ in jobs])
+                seconds = time.perf_counter() - begun
                 self.commits += 1
                 self.records += len(jobs)
+                self._loop.call_soon_threadsafe(self._observe, len(jobs), seconds)
             except BaseException as failure:  # noqa: BLE001 - whatever it was, every waiter must hear of it
                 error = self._failure = failure
         self._loop.call_soon_threadsafe(self._resolve, [future for _, future in jobs], error)

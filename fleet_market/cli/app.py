@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, keys, ledger, robots, services
+from fleet_market.cli import customers, demo, keys, ledger, operate, robots, services
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -26,6 +26,10 @@ app.command()(customers.robots)
 app.command()(customers.why)
 app.command()(ledger.replay)
 app.command()(services.broker)
+app.command()(operate.halt)
+app.command()(operate.resume)
+app.command()(operate.status)
+app.command()(operate.deploy)
 app.command()(services.oracle)
 app.command()(services.mosquitto)
 app.command()(demo.demo)

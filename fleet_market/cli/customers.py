@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -15,7 +16,9 @@ from rich.text import Text
 
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
-from fleet_market.cli.services import DEFAULT_MQTT, KeysOption, MqttOption, ZoneOption, zone_id
+from fleet_market.adapters.service_config import DEFAULT_MQTT
+from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption
+from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
 from fleet_market.ids import CustomerId, Identifier, OrderId
 from fleet_market.protocol.messages import (
@@ -32,6 +35,7 @@ from fleet_market.protocol.messages import (
     PostOrder,
     QuoteReply,
     QuoteRequest,
+    TradeRecord,
     WhyReply,
     WhyRequest,
     printable,
@@ -224,6 +228,11 @@ def why(
             console.print(_asks_table(record))
             if record.not_asked:
                 console.print(f"{record.not_asked} more robots were not asked: other lots were nearer to them")
+        for trade in reply.trades:
+            console.print(_gains_table(trade))
+        for upper, lower in pairwise(reply.levels):
+            paid = "pays" if lower.paid_uc is None else f"has paid {Credits(lower.paid_uc)} of"
+            console.print(f"{upper.robot} {paid} {Credits(lower.price_uc)} to {lower.robot}, which does it for it")
     raise typer.Exit(0 if reply.found else EXIT_REFUSED)
 
 
@@ -242,6 +251,14 @@ def _asks_table(record: LotRecord) -> Table:
     for ask in record.asks:
         parts = [ask.ask_uc, *(None if ask.parts_uc is None else ask.parts_uc[i] for i in used), ask.handicap_uc or None]
         table.add_row(ask.robot, ask.owner, *("" if p is None else f"{Credits(p)}" for p in parts), ask.outcome)
+    return table
+
+
+def _gains_table(trade: TradeRecord) -> Table:
+    """Return what each robot gains by a trade."""
+    table = Table("robot", "saves", "asks", "gains", title=f"{trade.call}: {trade.summary}")
+    for gain in trade.gains:
+        table.add_row(gain.robot, f"{Credits(gain.saving_uc)}", f"{Credits(gain.asks_uc)}", f"{Credits(gain.gain_uc)}")
     return table
 
 

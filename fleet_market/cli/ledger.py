@@ -17,7 +17,8 @@ from fleet_market.adapters.auditing import NoPlaces, Report, audit_store, verify
 from fleet_market.adapters.sqlite_store import HEADER
 from fleet_market.adapters.stores import file_of, is_postgres, open_reader
 from fleet_market.cli.customers import JsonOption
-from fleet_market.cli.services import ZoneOption, zone_id
+from fleet_market.cli.services import ZoneOption
+from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
 from fleet_market.ids import AccountId, ZoneId
 from fleet_market.ledger import Entry, kind_of
@@ -152,25 +153,25 @@ def replay(
     fault, at = None, Replayed()
     try:
         if _is_log(source, zone_id(zone)):
-            at = replay_log(market, exports.read_log(Path(source)), each=lambda e: seen.update([e.source]))
+            at = replay_log(market, exports.read_log(Path(source)), each=lambda e, _: seen.update([e.source]))
         else:
             with open_reader(source, zone_id(zone)) as reader:
-                at = replay_log(market, reader.events(), each=lambda e: seen.update([e.source]))
+                at = replay_log(market, reader.events(), each=lambda e, _: seen.update([e.source]))
     except ReplayError as error:
         fault = str(error)
     if at.diverged:
         fault = f"event {at.diverged[0]}: this program decides otherwise, as upon {len(at.diverged) - 1} further events"
     orders = Counter(order.state.value for order in market.state.orders.values())
     result: dict[str, Any] = {
-        "identical": fault is None, "fault": fault, "events": seen.total(), "transfers": len(market.ledger.journal),
+        "identical": fault is None, "fault": fault, "events": seen.total(), "transfers": market.ledger.rows,
         "orders": dict(orders), "log_hash": at.hash,
-        "journal_hash": market.ledger.journal[-1].hash if market.ledger.journal else None,
+        "journal_hash": market.ledger.last.hash if market.ledger.last else None,
     }  # fmt: skip
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
         told = ", ".join(f"{count} {state}" for state, count in sorted(orders.items())) or "none"
-        console.print(f"{seen.total()} events, {len(market.ledger.journal)} transfers; orders: {told}", highlight=False)
+        console.print(f"{seen.total()} events, {market.ledger.rows} transfers; orders: {told}", highlight=False)
         console.print(fault or f"every decision is the same to the byte; log {at.hash}", highlight=False, soft_wrap=True)
     raise typer.Exit(0 if fault is None else EXIT_FAULTS)
 

@@ -53,6 +53,8 @@ class Plan:
     """For each point: how many points of which other robot's plan must be passed before it may be driven to."""
     passed: int = 1
     released: int = 1
+    told_s: float | None = None
+    """When the robot last moved on, or was told again how far it may go."""
     ends: bool = False
     """Interrupted: nothing beyond the released points is planned any more."""
 

@@ -28,6 +28,7 @@ CRUISE_MPS = 0.7
 """Mean speed that plans reckon with."""
 COAST_M = 1.3
 """How far a robot can still roll after its last sign of life: late news, dead-man and braking, each at full speed."""
+TELL_AGAIN_S = 3.0
 FAULT = "fault"
 """What a robot is `doing` that cannot move any more."""
 
@@ -123,7 +124,21 @@ class TrafficControl:
         while plan.stops_done < min(body.stops_done, len(plan.stops)) and plan.end_of_leg() < plan.passed:
             plan.dwell_s[plan.end_of_leg()] = 0.0
             plan.stops_done += 1
-        return self._releases() if (plan.passed, plan.stops_done) != before else []
+        if (plan.passed, plan.stops_done) != before:
+            plan.told_s = now_ns / 1e9
+            return self._releases()
+        return self._tell_again(robot, plan, now_ns / 1e9)
+
+    def _tell_again(self, robot: RobotId, plan: Plan, now_s: float) -> Messages:
+        """Repeat the last word to a robot that does not go on although it may: it may not have heard it."""
+        if plan.told_s is None:
+            plan.told_s = now_s
+        if now_s < plan.told_s + TELL_AGAIN_S or not (plan.ends or plan.passed < plan.released):
+            return []
+        plan.told_s = now_s
+        if plan.ends:
+            return [(robot, Reroute(route=plan.route, reason="its way has ended"))]
+        return [(robot, Release(route=plan.route, released=plan.released))]
 
     def lost(self, robot: RobotId, now_ns: int) -> Messages:
         """Treat a robot as an obstacle where it was last, until it asks for a way again; turn others away from it."""

@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, overload
 
-from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, TransferId
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, SetOf, TransferId
 from fleet_market.protocol.messages import MAX_TRADES_TOLD, LevelView, LotRecord, OrderState, OrderView, Place, TradeRecord
 
 MAX_RECORDS = 50
 """Clearing records kept per order; of a lot that nobody takes, the newest are kept."""
 NS_PER_H = 3_600 * 10**9
+
+
+class Records(Sequence[LotRecord]):
+    """Clearing records, oldest first; those that are packed or come from a snapshot are read when they are asked for."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Iterable[LotRecord | str] = ()) -> None:
+        self._rows = list(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> LotRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> LotRecord | Records:
+        """Return one record, or some of them."""
+        if isinstance(index, slice):
+            return Records(self._rows[index])
+        row = self._rows[index]
+        if isinstance(row, str):
+            row = self._rows[index] = LotRecord.model_validate_json(row)
+        return row
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Records) and self.texts() == other.texts()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def keep(self, record: LotRecord) -> None:
+        """Add a record; repeated refusals replace each other, and the oldest give way."""
+        if self._rows and self[-1].winner is None and record.winner is None:
+            self._rows[-1] = record
+        else:
+            self._rows.append(record)
+        del self._rows[:-MAX_RECORDS]
+
+    def pack(self) -> None:
+        """Keep the records as texts: they are hardly asked for any more."""
+        self._rows[:] = self.texts()
+
+    def texts(self) -> list[str]:
+        """Return the records as JSON texts."""
+        return [row if isinstance(row, str) else row.model_dump_json() for row in self._rows]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In a snapshot they are a list of texts."""
+        texts = core_schema.list_schema(core_schema.str_schema())
+        return core_schema.no_info_after_validator_function(
+            cls, texts, serialization=core_schema.plain_serializer_function_ser_schema(cls.texts, return_schema=texts)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +115,9 @@ class Order:
     settled_ns: int | None = None
     note: str = ""
     cool_until_ns: dict[RobotId, int] = field(default_factory=dict)
-    unfit: set[RobotId] = field(default_factory=set)
+    unfit: SetOf[RobotId] = field(default_factory=set)
     """Robots that cannot do it at all, as they have said themselves: it is not offered to them again."""
-    records: list[LotRecord] = field(default_factory=list)
+    records: Records = field(default_factory=Records)
     opened_ns: int = 0
     """When it came on sale."""
     broken: list[Promise] = field(default_factory=list)
@@ -86,12 +145,8 @@ class Order:
         return self.group if self.attempts == 0 else None
 
     def keep(self, record: LotRecord) -> None:
-        """Remember what a batch did with this order; repeated refusals replace each other."""
-        if self.records and self.records[-1].winner is None and record.winner is None:
-            self.records[-1] = record
-        else:
-            self.records.append(record)
-        del self.records[:-MAX_RECORDS]
+        """Remember what a batch did with this order."""
+        self.records.keep(record)
 
     def keep_trade(self, record: TradeRecord) -> None:
         """Remember a trade by which this order has changed hands."""

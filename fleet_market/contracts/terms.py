@@ -39,6 +39,8 @@ class MarketTerms(Body):
     """A robot that declined, gave up or lost an order may not ask for it again for this long."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 6
     """An order that was awarded this often without success has failed."""
+    keep_orders: Annotated[int, Field(ge=0, le=100_000)] = 1_000
+    """So many of the orders that are over are still known to the market; the older ones are in its log only."""
     handover_near_m: Annotated[float, Field(gt=0.0, le=5.0)] = 0.9
     """A robot that takes over the parcel of a broken-down one keeps this far from its centre ..."""
     handover_far_m: Annotated[float, Field(gt=0.0, le=5.0)] = 1.6

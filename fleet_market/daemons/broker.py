@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
+from fleet_market.adapters.control import DaemonStatus, Request
 from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.stores import open_leases
 from fleet_market.daemons.sharing import may_claim, to_give_away
 from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.daemons.zone_server import ServerConfig, ZoneServer, silent
-from fleet_market.errors import FleetMarketError, InputError, LeaseLostError, StoreError
+from fleet_market.errors import ClockError, ControlError, FleetMarketError, InputError, LeaseLostError, StoreError
 from fleet_market.ids import ZoneId
 from fleet_market.ports import Lease, Leases, Roll
 
@@ -61,7 +64,11 @@ class Broker:
         self.ready = asyncio.Event()
         """Set when the daemon runs what there is to run for it: perhaps nothing, where others run it."""
         self._opened = opened
+        self._started_s = time.monotonic()
+        self._draining = False
         self._runs: dict[ZoneId, asyncio.Task[None]] = {}
+        self._stopping: set[ZoneId] = set()
+        """Of those that run, the zones that have been told to stop."""
         self._leases: dict[ZoneId, Lease] = {}
         self._free_since: dict[ZoneId, float] = {}
         self._failed: dict[ZoneId, tuple[float, BaseException]] = {}
@@ -72,7 +79,7 @@ class Broker:
 
         Raises
         ------
-        ExceptionGroup of StoreError, LedgerMismatchError or InputError
+        ExceptionGroup of StoreError, LedgerMismatchError, ClockError or InputError
             As `ZoneServer.run`; where zones are shared, only if this daemon can run none of its zones, or does not
             reach the database for as long as a lease lives.
         """
@@ -83,6 +90,43 @@ class Broker:
         with contextlib.closing(leases):
             async with asyncio.TaskGroup() as tasks:
                 await self._share(leases, tasks)
+
+    async def drain(self) -> None:
+        """Bring all markets to an orderly end; `run` is to be cancelled then."""
+        self._draining = True
+        await asyncio.gather(*(server.drain() for server in self.servers.values()))
+
+    def status(self) -> DaemonStatus:
+        """Return how the daemon and its zones are."""
+        return DaemonStatus(
+            version=version("fleet-market"),
+            pid=os.getpid(),
+            uptime_s=round(time.monotonic() - self._started_s, 3),
+            zones=tuple(server.status() for server in self.servers.values()),
+        )
+
+    async def obey(self, request: Request) -> DaemonStatus:
+        """Do what the operator wants, and return how things are then.
+
+        Raises
+        ------
+        ControlError
+            If a zone is named that this daemon does not run, or it runs none.
+        StoreError, LedgerMismatchError
+            If it cannot be stored.
+        """
+        if request.command != "status":
+            ours = [zone for zone, server in self.servers.items() if server.running]
+            named = request.zones or ours
+            if strangers := set(named) - set(ours):
+                raise ControlError(f"this daemon does not run zone {min(strangers)}: ask the one that does")
+            if not named:
+                raise ControlError("this daemon runs no zone at present: ask the ones that do")
+            log.warning("%s by the operator: %s", request.command, request.reason or "no reason given",
+                        extra={"zones": named})  # fmt: skip
+            halted, reason = request.command == "halt", request.reason
+            await asyncio.gather(*(self.servers[zone].set_halted(halted=halted, reason=reason) for zone in named))
+        return self.status()
 
     async def _serve_all(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -95,19 +139,19 @@ class Broker:
     async def _share(self, leases: Leases, tasks: asyncio.TaskGroup) -> None:
         while True:
             roll = await self._roll(leases)
-            for zone in roll.lost & self._runs.keys():
+            for zone in roll.lost & self._runs.keys() - self._stopping:
                 log.warning("zone %s: another daemon has taken it over", zone)
-                await self._stop(zone)
+                self._stop(zone)
             if (lease := await self._claim(leases, roll)) is not None:
                 self._leases[lease.zone] = lease
                 run = self._serve(leases, lease)
                 self._runs[lease.zone] = tasks.create_task(run, name=f"zone {lease.zone}")
                 continue
-            if all(self.servers[zone].ready.is_set() for zone in self._runs):
+            if not self._stopping and all(self.servers[zone].ready.is_set() for zone in self._runs):
                 self.ready.set()
                 if (surplus := to_give_away(list(self._runs), roll.others)) is not None:
                     log.info("zone %s: given away to a daemon that runs fewer", surplus)
-                    await self._stop(surplus)
+                    self._stop(surplus)
             await asyncio.sleep(BEAT_S)
 
     async def _roll(self, leases: Leases) -> Roll:
@@ -126,6 +170,8 @@ class Broker:
         """Take one of the zones that nobody runs, if it is this daemon's turn."""
         now, held = time.monotonic(), len(self._runs)
         self._free_since = {zone: self._free_since.get(zone, now) for zone in roll.free if zone not in self._runs}
+        if self._draining:
+            return None
         for zone, since in self._free_since.items():
             if may_claim(zone, held, roll.others) or now - since > PATIENCE_S:
                 lease = await asyncio.to_thread(leases.claim, zone)
@@ -137,6 +183,8 @@ class Broker:
         """Serve a zone under a lease; what goes wrong with it leaves the other zones alone."""
         try:
             await self.servers[lease.zone].run(lease, self._opened)
+        except* ClockError:
+            raise
         except* LeaseLostError as group:
             log.warning("%s", _first(group))
         except* FleetMarketError as group:
@@ -144,12 +192,13 @@ class Broker:
             self._failed[lease.zone] = time.monotonic() + RETRY_S, group
         finally:
             del self._runs[lease.zone], self._leases[lease.zone]
+            self._stopping.discard(lease.zone)
             await asyncio.to_thread(leases.release, lease)
 
-    async def _stop(self, zone: ZoneId) -> None:
-        run = self._runs[zone]
-        run.cancel()
-        await asyncio.wait([run])
+    def _stop(self, zone: ZoneId) -> None:
+        """Have a zone stop; nobody waits for it, for that would hold up the leases of the others."""
+        self._stopping.add(zone)
+        self._runs[zone].cancel()
 
 
 def _first(error: BaseException) -> BaseException:

@@ -1,7 +1,8 @@
 """The engine of a market daemon: inputs to the pure market, its effects to the disk, and then to the world.
 
 For every input: decide in memory, store input and effects in one transaction, and only then acknowledge the input and
-send what follows from it. A start replays the stored inputs, so that recovery and start are the same thing.
+send what follows from it. A start goes on from the last snapshot and replays the inputs stored since, so that recovery and
+start are the same thing; a snapshot that cannot be used, or does not lead to the stored books, is passed over.
 """
 
 from __future__ import annotations
@@ -10,28 +11,41 @@ import asyncio
 import gc
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Protocol
 
 from fleet_market.adapters.store_base import Reads
 from fleet_market.errors import BrokerError, LedgerMismatchError
-from fleet_market.ids import Identifier, MessageId, derive
-from fleet_market.ledger import GENESIS, Event, Head, Heads, HeadSigner, OutboxRow, StoreRecord
-from fleet_market.market import Command, Market, Outcome, Replayed, Send, order_faults
+from fleet_market.ids import AccountId, Identifier, MessageId, derive
+from fleet_market.ledger import (
+    GENESIS,
+    AccountKind,
+    Balance,
+    Entry,
+    Event,
+    Head,
+    Heads,
+    HeadSigner,
+    OutboxRow,
+    StoreRecord,
+    kind_of,
+)
+from fleet_market.market import Checkpoint, Command, Market, Outcome, Replayed, Send, order_faults, resume
 from fleet_market.market import replay as replay_log
 from fleet_market.market.commands import SELF
+from fleet_market.market.snapshot import form
 from fleet_market.ports import Publisher
-from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Receipt
 
 log = logging.getLogger(__name__)
 
 MAX_UNPUBLISHED = 10_000
 """Inputs whose effects wait to be sent; beyond that no further input is taken."""
+SNAPSHOT_INPUTS = 2_000
+"""So many inputs after a snapshot the next is taken: what a start replays at most."""
 MAX_REPLIES = 100_000
 """Answers kept in memory, to be given again; the store knows the older ones."""
 MAX_SENDING = 500
@@ -69,11 +83,20 @@ class Engine:
         The only one that writes to `store`.
     signer : HeadSigner, optional
         Signs the journal's head of each day.
+    observe : callable
+        Is shown what every new input has led to.
     """
 
-    def __init__(self, market: Market, store: Reads, writer: Writer, signer: HeadSigner | None = None) -> None:
+    def __init__(
+        self,
+        market: Market,
+        store: Reads,
+        writer: Writer,
+        signer: HeadSigner | None = None,
+        observe: Callable[[Outcome], None] = lambda _outcome: None,
+    ) -> None:
         self.market = market
-        self._store, self._writer, self._signer = store, writer, signer
+        self._store, self._writer, self._signer, self._observe = store, writer, signer, observe
         self._heads = Heads(signer)
         self._due_heads: tuple[Head, ...] = ()
         self._hash = GENESIS
@@ -81,8 +104,9 @@ class Engine:
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
         self._outbox: dict[str, tuple[str, bytes]] = {}
         self._forgot = False
+        self._room = asyncio.Semaphore(MAX_SENDING)
         self._sending: set[asyncio.Task[None]] = set()
-        self._seq = self._sent = self.now_ns = self.epoch = 0
+        self._seq = self._snapshot_seq = self._sent = self.now_ns = self.epoch = 0
         self.diverged: list[int] = []
         """Stored inputs that this program words or decides otherwise than the one that took them."""
 
@@ -101,27 +125,45 @@ class Engine:
         StoreError
             If the database cannot be read.
         """
-        with _without_collector():
-            at = replay_log(self.market, self._store.events(), each=self._remember)
-        self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, at.epoch, at.hash
+        for snapshot in self._store.snapshots():
+            try:
+                self._go_on(resume(self.market, snapshot))
+            except LedgerMismatchError as error:
+                log.warning("not started from the snapshot at event %d: %s", snapshot.event.seq, error)
+                self.market.reset()
+                self._replies.clear()
+            else:
+                return
+        self._go_on(Replayed())
+
+    def _go_on(self, at: Replayed) -> None:
+        """Replay what was put in since `at`, compare, audit."""
+        ledger = self.market.ledger
+        rows, last = ledger.rows, ledger.last
+        entries: list[Entry] = []
+
+        def follow(event: Event, outcome: Outcome) -> None:
+            entries.extend(outcome.entries)
+            if event.message_id is not None:
+                self._keep_reply(event.source, event.message_id, event.reply)
+
+        self._snapshot_seq, self._forgot = at.seq, at.seq > 0
+        with _without_collector(), closing(self._store.events(at.seq)) as events:
+            at = replay_log(self.market, events, since=at, each=follow)
+        self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, self.market.state.epoch, at.hash
         self.diverged = at.diverged
         if at.diverged:
-            log.warning("this program words or decides %d of %d stored inputs otherwise than the one that took them, "
-                        "first input %d", len(at.diverged), at.seq, at.diverged[0])  # fmt: skip
-        ledger = self.market.ledger
-        same = all(ours == stored for ours, stored in zip_longest(ledger.journal, self._store.journal()))
-        if not same or ledger.balances() != self._store.balances():
+            log.warning("this program words or decides %d of the stored inputs otherwise than the one that took them, "
+                        "first input %d", len(at.diverged), at.diverged[0])  # fmt: skip
+        same = all(ours == stored for ours, stored in zip_longest(entries, self._store.journal(rows)))
+        if not same or _open(self.market.ledger.balances()) != _open(self._store.open_balances()):
             raise LedgerMismatchError("the stored inputs lead to other books than those stored: do not trade, audit first")
-        if faults := [*ledger.audit(), *order_faults(self.market.state)]:
+        if faults := [*self.market.ledger.audit(), *order_faults(self.market.state)]:
             raise LedgerMismatchError("; ".join(faults))
-        self._recover_outbox(at)
+        self._recover_outbox(diverged=bool(at.diverged))
         days = [head.day for head in self._store.heads()]
         self._heads = Heads(self._signer, max(days, default=-1))
-        self._due_heads = self._heads.follow(ledger.journal)
-
-    def _remember(self, event: Event) -> None:
-        if event.message_id is not None:
-            self._keep_reply(event.source, event.message_id, event.reply)
+        self._due_heads = self._heads.follow(entries if last is None else [last, *entries])
 
     def _keep_reply(self, source: str, message_id: str, reply: tuple[str, bytes] | None) -> None:
         self._replies[source, message_id] = reply
@@ -129,40 +171,49 @@ class Engine:
             self._replies.popitem(last=False)
             self._forgot = True
 
-    def _recover_outbox(self, at: Replayed) -> None:
-        rows = self._store.outbox()
-        if at.diverged:
-            self._outbox = {row.id: (row.topic, row.payload) for row in rows}
+    def _recover_outbox(self, *, diverged: bool) -> None:
+        rows, unconfirmed = self._store.outbox(), self.market.state.unconfirmed
+        self._outbox = {row.id: (row.topic, row.payload) for row in rows}
+        if diverged:
             return
         for row in rows:
-            send = at.waiting.get(MessageId(row.id))
+            send = unconfirmed.get(MessageId(row.id))
             if send is None or (send.topic, send.body) != (row.topic, decode(row.payload, limit=MAX_OUTBOUND_BYTES).body):
                 raise LedgerMismatchError(f"message {row.id} of the outbox follows from no stored input")
-        if missing := at.waiting.keys() - {row.id for row in rows}:
+        if missing := unconfirmed.keys() - self._outbox.keys():
             raise LedgerMismatchError(f"message {min(missing)} should wait in the outbox and is not there")
-        self._outbox = {row.id: (row.topic, row.payload) for row in rows}
 
     def waiting(self) -> int:
         """Return how many inputs wait for the disk or to be answered."""
         return self._effects.qsize()
 
-    async def take(self, command: Command, ack: Ack = lambda: None) -> None:
+    async def take(self, command: Command, ack: Ack = lambda: None) -> asyncio.Future[None] | None:
         """Take one input; returns when it is decided and queued for the disk, not when it is stored.
 
         An input that was taken before gets the stored answer again.
+
+        Returns
+        -------
+        Future or None
+            Done when the input is on the disk; None if there is nothing to store. `publish_effects` looks after it.
         """
         if (known := self._answered(command)) is not None:
             await self._effects.put(_Effect(None, tuple((*reply, False) for reply in known), ack))
-            return
+            return None
         self.now_ns = max(self.now_ns, command.now_ns)
         outcome = self.market.handle(command)
+        self._observe(outcome)
         if not (outcome.changed or outcome.sends):
             ack()
-            return
+            return None
         messages = [(send, self._sealed(send)) for send in outcome.sends]
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
         await self._effects.put(_Effect(stored, public, ack))
+        if self._seq >= self._snapshot_seq + SNAPSHOT_INPUTS:
+            self._snapshot_seq = self._seq
+            await self.take(Command(SELF, Checkpoint(form=form()), self.now_ns))
+        return stored
 
     def _answered(self, command: Command) -> Sequence[tuple[str, bytes]] | None:
         """Return the answer that this input has got before (empty if it got none), None if it is new."""
@@ -191,7 +242,7 @@ class Engine:
         outbox: dict[str, tuple[str, bytes]] = {
             send.id: (send.topic, payload) for send, payload in messages if send.id is not None
         }
-        done = tuple(i for i in outcome.done if self._may_confirm(command, i) and self._outbox.pop(i, None) is not None)
+        done = tuple(i for i in outcome.done if self._outbox.pop(i, None) is not None)
         self._outbox.update(outbox)
         event = Event(
             self._seq, command.now_ns, command.source, command.message_id, command.sid, command.logged(), outcome.lookups,
@@ -207,15 +258,9 @@ class Engine:
             outbox=tuple(OutboxRow(i, topic, payload) for i, (topic, payload) in outbox.items()),
             done=done,
             heads=heads,
+            snapshot=outcome.snapshot,
         )
         return self._writer.submit(record)
-
-    def _may_confirm(self, command: Command, message: str) -> bool:
-        """Return whether a message waits, and a receipt for it comes from whom it was sent to."""
-        waiting = self._outbox.get(message)
-        return waiting is not None and (
-            not isinstance(command.body, Receipt) or topics.parse(waiting[0]).name == command.source
-        )
 
     def _sealed(self, send: Send) -> bytes:
         self._sent += 1
@@ -240,32 +285,49 @@ class Engine:
         StoreError, LedgerMismatchError
             If a commit fails: memory is then ahead of the disk, and only a restart helps.
         """
-        room = asyncio.Semaphore(MAX_SENDING)
-
-        async def send(topic: str, payload: bytes, *, retain: bool) -> None:
-            try:
-                await transport.publish(topic, payload, retain=retain)
-            except BrokerError as error:
-                log.info("not sent, %s", error)
-            finally:
-                room.release()
-
-        async with asyncio.TaskGroup() as sending:
+        try:
             while True:
                 effect = await self._effects.get()
                 if effect.stored is not None:
                     await effect.stored
                 effect.ack()
-                for topic, payload, retain in effect.messages:
-                    await room.acquire()
-                    self._sending.add(task := sending.create_task(send(topic, payload, retain=retain), name="send"))
-                    task.add_done_callback(self._sending.discard)
+                for message in effect.messages:
+                    await self._send(transport, *message)
                 self._effects.task_done()
+        finally:
+            for task in self._sending:
+                task.cancel()
+
+    async def _send(self, transport: Publisher, topic: str, payload: bytes, retain: bool = False) -> None:  # noqa: FBT001, FBT002 - a field
+        """Let a message leave: in its turn, but without waiting for the confirmation of those before it."""
+        await self._room.acquire()
+        task = asyncio.create_task(self._publish(transport, topic, payload, retain=retain))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _publish(self, transport: Publisher, topic: str, payload: bytes, *, retain: bool) -> None:
+        try:
+            await transport.publish(topic, payload, retain=retain)
+        except BrokerError as error:
+            log.info("not sent, %s", error)
+        finally:
+            self._room.release()
+
+    def unconfirmed(self) -> int:
+        """Return how many messages that must arrive are not confirmed yet."""
+        return len(self._outbox)
+
+    async def send_unconfirmed(self, transport: Publisher) -> None:
+        """Send every message once more that its receiver has not confirmed; raises `BrokerError`."""
+        for message, (topic, payload) in dict(self._outbox).items():
+            if message in self._outbox:
+                await transport.publish(topic, payload)
 
     async def settled(self) -> None:
         """Wait until all that was taken so far is stored and sent."""
         await self._effects.join()
-        await asyncio.gather(*self._sending)
+        while self._sending:
+            await asyncio.wait(self._sending)
 
     async def resend(self, transport: Publisher) -> None:
         """Send every message again that its receiver has not confirmed; runs until cancelled."""
@@ -274,11 +336,12 @@ class Engine:
             await asyncio.sleep(RESEND_S)
             for message, (topic, payload) in waiting.items():
                 if message in self._outbox:
-                    try:
-                        await transport.publish(topic, payload)
-                    except BrokerError as error:
-                        log.info("not sent again, %s", error)
-                        break
+                    await self._send(transport, topic, payload)
+
+
+def _open(balances: Mapping[AccountId, Balance]) -> dict[AccountId, Balance]:
+    """Return the accounts that are in use: those of orders that are over need not be remembered."""
+    return {a: b for a, b in balances.items() if not (b.is_empty and kind_of(a) is AccountKind.ESCROW)}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
 from fleet_market.ports import Clock, RobotDriver
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Presence, WirePose
+from fleet_market.protocol.messages import Announce, AnyBody, Position, Presence, WirePose
 from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
@@ -34,6 +34,8 @@ OPEN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 2.0
 SESSION_EXPIRY_S = 60
 MAX_UNSENT = 1000
+MAX_SENDING = 20
+"""Messages that wait for the broker's confirmation at once; positions are not confirmed, the next makes up for one."""
 EPOCH_OF_SESSIONS_S = 1_700_000_000
 
 
@@ -185,11 +187,20 @@ class RobotDaemon:
         self._carry_out(self.agent.sense(self._driver.telemetry(), self._driver.passed(), self._clock.now_ns()))
 
     async def _send(self, transport: MqttTransport) -> None:
-        while True:
-            kind, body, name = await self._unsent.get()
-            topic = topics.from_robot(self._robot, self.config.zone, kind)
+        """Send what the agent says, in its order, without waiting for one confirmation before the next message."""
+        room = asyncio.Semaphore(MAX_SENDING)
+
+        async def publish(topic: str, payload: bytes, qos: int) -> None:
             with contextlib.suppress(BrokerError):
-                await transport.publish(topic, encode(self._envelope(body, name)))
+                await transport.publish(topic, payload, qos=qos)
+            room.release()
+
+        async with asyncio.TaskGroup() as sending:
+            while True:
+                kind, body, name = await self._unsent.get()
+                await room.acquire()
+                topic, payload = topics.from_robot(self._robot, self.config.zone, kind), encode(self._envelope(body, name))
+                sending.create_task(publish(topic, payload, qos=0 if isinstance(body, Position) else 1))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fleet_market.adapters.clocks import SimulationClock
 from fleet_market.adapters.guard import Guard
@@ -18,10 +18,10 @@ from fleet_market.commons import TrafficControl
 from fleet_market.commons.traffic import Messages
 from fleet_market.contracts import MarketTerms
 from fleet_market.daemons.engine import Engine, Writer
-from fleet_market.errors import BrokerError, ProtocolError, StoreError
+from fleet_market.errors import BrokerError, ClockError, ProtocolError, StoreError
 from fleet_market.ids import CustomerId, Identifier, MessageId, RobotId, ZoneId, derive
 from fleet_market.ledger import HeadSigner
-from fleet_market.market import Command, Market, OpenMarket, Pace, PlaceBook, Send
+from fleet_market.market import Command, Halt, Market, OpenMarket, Outcome, Pace, PlaceBook, Send
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
 from fleet_market.ports import Clock, Delivery, Publisher, Transport
@@ -64,6 +64,7 @@ MAX_CLOCK_BEHIND_S = 60.0
 """The clock may be this far behind the last stored input when the market starts; more would let the market stand still."""
 HIGH_WATER, LOW_WATER = 2_000, 200
 """Messages that wait, in or out: above the first no batch is opened until there are fewer than the second."""
+CONFIRM_LOOK_S = 0.05
 INPUTS: dict[tuple[str, str], type[Body]] = {
     ("from", "ask"): Ask,
     ("from", "accept"): Accept,
@@ -121,14 +122,25 @@ class Zone:
         The one that opens what the transport delivers: here it is asked for owners, and told what was refused later.
     signer : HeadSigner, optional
         Signs the journal's head of each day.
+    observe : callable
+        Is shown what every new input has led to.
     """
 
     def __init__(
-        self, config: ZoneConfig, store: Reads, writer: Writer, clock: Clock, guard: Guard, signer: HeadSigner | None = None
+        self,
+        config: ZoneConfig,
+        store: Reads,
+        writer: Writer,
+        clock: Clock,
+        guard: Guard,
+        signer: HeadSigner | None = None,
+        observe: Callable[[Outcome], None] = lambda _outcome: None,
     ) -> None:
         self.config, self.guard = config, guard
-        self.engine = Engine(Market(config.places), store, writer, signer)
+        self.engine = Engine(Market(config.places), store, writer, signer, observe)
         self.ready = asyncio.Event()
+        self.draining = False
+        """Whether only receipts are taken any more."""
         self.pauses = 0
         """How often new batches were paused because too much waited."""
         self._paused = False
@@ -141,8 +153,9 @@ class Zone:
         Raises
         ------
         StoreError, LedgerMismatchError
-            If the database cannot be used, is that of another zone or does not agree with the market, or the clock is far
-            behind it.
+            If the database cannot be used, is that of another zone or does not agree with the market.
+        ClockError
+            If the clock is far behind the market.
         """
         self.engine.recover()
         self._check_zone()
@@ -161,24 +174,58 @@ class Zone:
             tasks.create_task(self._keep_pace(transport), name="pace")
             self.ready.set()
 
+    async def set_halted(self, *, halted: bool, reason: str = "") -> None:
+        """Let nothing be sold, or let the market go on; returns when that is on the disk. Works without an MQTT broker.
+
+        Raises
+        ------
+        StoreError, LedgerMismatchError
+            If it cannot be stored.
+        """
+        stored = await self.engine.take(Command(SELF, Halt(halted=halted, reason=reason), self._now_ns()))
+        if stored is not None:
+            await asyncio.shield(stored)
+
+    async def drain(self, transport: Publisher, within_s: float) -> int:
+        """Come to an orderly end: take nothing new, store and send what is decided, wait for receipts.
+
+        What is not taken stays with the MQTT broker, and what is not confirmed in the outbox, for the next start.
+
+        Returns
+        -------
+        int
+            How many messages are not confirmed.
+        """
+        self.draining = True
+        with contextlib.suppress(TimeoutError, BrokerError):
+            async with asyncio.timeout(within_s):
+                await self.engine.settled()
+                await self.engine.send_unconfirmed(transport)
+                while self.engine.unconfirmed():  # noqa: ASYNC110 - others take it away
+                    await asyncio.sleep(CONFIRM_LOOK_S)
+        with contextlib.suppress(TimeoutError, BrokerError):
+            async with asyncio.timeout(within_s):
+                await transport.publish(*self.closing(), retain=True)
+        return self.engine.unconfirmed()
+
     def closing(self) -> tuple[str, bytes]:
         """Return topic and payload of what is said, retained, when this market is gone: its last will."""
-        return self._auctioneer("closed")
+        return self._said(Auctioneer(status="closed", epoch=self.engine.epoch, batch_s=self.config.terms.batch_s))
 
     async def greet(self, transport: Publisher) -> None:
         """Say again, after a lost connection, that the market is open: the MQTT broker has said that it is gone."""
         if self.ready.is_set():
             with contextlib.suppress(BrokerError):
-                await transport.publish(*self._auctioneer("open"), retain=True)
+                await transport.publish(*self._said(self.engine.market.state.auctioneer()), retain=True)
 
-    def _auctioneer(self, status: Literal["open", "closed"]) -> tuple[str, bytes]:
+    def _said(self, body: Auctioneer) -> tuple[str, bytes]:
         engine = self.engine
         said = Envelope(
-            id=MessageId(derive(status, engine.epoch, engine.now_ns)),
+            id=MessageId(derive(body.status, engine.epoch, engine.now_ns)),
             ts=engine.now_ns,
             src=Identifier(SELF),
             sid=engine.epoch,
-            body=Auctioneer(status=status, epoch=engine.epoch, batch_s=self.config.terms.batch_s),
+            body=body,
         )
         return topics.zone(self.config.zone, "auctioneer"), encode(said)
 
@@ -191,13 +238,13 @@ class Zone:
 
     def _check_zone(self) -> None:
         found = self.engine.market.state.zone
-        if self.engine.inputs and found != self.config.zone:
+        if self.engine.epoch and found != self.config.zone:
             raise StoreError(f"the database holds the market of zone {found}, not of {self.config.zone}: name its own")
 
     def _check_clock(self) -> None:
         behind_s = seconds(self.engine.now_ns - self._clock.now_ns())
         if not self._simulated and behind_s > MAX_CLOCK_BEHIND_S:
-            raise StoreError(
+            raise ClockError(
                 f"zone {self.config.zone}: the clock of this machine is {behind_s:.0f} s behind the market's last input: "
                 "set the clock"
             )
@@ -208,12 +255,15 @@ class Zone:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self.config.tick_s)
-            await self.engine.take(tick(self._now_ns()))
+            if not self.draining:
+                await self.engine.take(tick(self._now_ns()))
 
     async def _keep_pace(self, transport: Transport) -> None:
         """Open no new batch while more waits than can be handled: whoever asks in time is to be heard in time."""
         while True:
             await asyncio.sleep(self.config.tick_s)
+            if self.draining:
+                return
             waiting = transport.waiting() + self.engine.waiting()
             too_much = waiting > (LOW_WATER if self._paused else HIGH_WATER)
             if too_much is not self._paused:
@@ -238,6 +288,8 @@ class Zone:
             delivery.ack()
             return
         message = decode(delivery.payload)
+        if self.draining and not isinstance(message.body, Receipt):
+            return
         if isinstance(message.body, ClockTick) and address.direction == "clock":
             self._advance(message.body)
             await self.engine.take(tick(self._now_ns()), delivery.ack)

@@ -7,7 +7,7 @@ from fleet_market.ledger.fold import refold
 from fleet_market.ledger.heads import Head, Heads, HeadSigner, head_faults
 from fleet_market.ledger.journal import GENESIS, Entry, first_break
 from fleet_market.ledger.ledger import Applied, Ledger
-from fleet_market.ledger.records import OutboxRow, StoreRecord
+from fleet_market.ledger.records import OutboxRow, Snapshot, StoreRecord
 from fleet_market.ledger.transfers import Transfer, TransferKind, TransferResult
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Ledger",
     "Metrics",
     "OutboxRow",
+    "Snapshot",
     "StoreRecord",
     "Transfer",
     "TransferKind",

@@ -71,6 +71,11 @@ class Balance:
         """What is here, on hold or not."""
         return self.credits_posted - self.debits_posted
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is here and nothing announced."""
+        return self.posted_uc == self.debits_pending == self.credits_pending == 0
+
     def plus(self, *, debit: int = 0, credit: int = 0, pending_debit: int = 0, pending_credit: int = 0) -> Balance:
         """Return the balance after adding to its sums."""
         return Balance(

@@ -62,8 +62,21 @@ def audit(balances: Mapping[AccountId, Balance], journal: Iterable[Entry]) -> li
     Debits equal credits; nobody but the world is overdrawn; the chain is whole; at every row of the journal the supply
     (issued less burned) equals what circulates; the balances are those that follow from the journal.
     """
-    rows, metrics = tuple(journal), Metrics.of(balances)
-    faults = []
+    rows, faults = tuple(journal), balance_faults(balances)
+    if (row := first_break(rows)) is not None:
+        faults.append(f"journal row {row} does not follow from those before it")
+    folded = dict.fromkeys(balances, Balance())
+    try:
+        faults += supply_faults(folded, rows)
+    except ValueError as error:
+        return [*faults, str(error)]
+    faults += [f"{a} holds {b}, its journal says {folded[a]}" for a, b in sorted(balances.items()) if folded[a] != b]
+    return faults[:MAX_FAULTS]
+
+
+def balance_faults(balances: Mapping[AccountId, Balance]) -> list[str]:
+    """Return what is wrong with these balances whatever led to them, one sentence each."""
+    metrics, faults = Metrics.of(balances), []
     if metrics.sum_debits_uc != metrics.sum_credits_uc:
         faults.append(f"debits sum to {metrics.sum_debits_uc}, credits to {metrics.sum_credits_uc}")
     if metrics.supply_uc != metrics.circulating_uc:
@@ -73,14 +86,6 @@ def audit(balances: Mapping[AccountId, Balance], journal: Iterable[Entry]) -> li
         for a, b in sorted(balances.items())
         if b.available_uc < 0 and kind_of(a) is not AccountKind.WORLD
     ]
-    if (row := first_break(rows)) is not None:
-        faults.append(f"journal row {row} does not follow from those before it")
-    folded = dict.fromkeys(balances, Balance())
-    try:
-        faults += supply_faults(folded, rows)
-    except ValueError as error:
-        return [*faults, str(error)]
-    faults += [f"{a} holds {b}, its journal says {folded[a]}" for a, b in sorted(balances.items()) if folded[a] != b]
     return faults[:MAX_FAULTS]
 
 

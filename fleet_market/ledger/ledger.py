@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from fleet_market.ids import AccountId, TransferId
 from fleet_market.ledger.accounts import GIVES_NOTHING, RECEIVES_NOTHING, AccountKind, Balance, kind_of
-from fleet_market.ledger.audit import Metrics, audit
+from fleet_market.ledger.audit import Metrics, audit, balance_faults
 from fleet_market.ledger.fold import fold, move
 from fleet_market.ledger.journal import GENESIS, Entry, chain
 from fleet_market.ledger.transfers import Transfer, TransferKind, TransferResult
@@ -37,6 +40,7 @@ class _Made:
     """A transfer just made, with what its accounts held before."""
 
     entry: Entry
+    previous: Entry | None
     debit: Balance
     credit: Balance
 
@@ -46,6 +50,18 @@ _ENDED_BY = {
     TransferKind.VOID: TransferResult.PENDING_ALREADY_VOIDED,
     TransferKind.EXPIRE: TransferResult.PENDING_EXPIRED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerImage:
+    """All that a ledger knows, as a snapshot keeps it."""
+
+    balances: dict[AccountId, Balance]
+    transfers: dict[TransferId, Transfer]
+    resolved: dict[TransferId, TransferKind]
+    rows: int
+    last: Entry | None
+    closed_uc: int
 
 
 class Ledger:
@@ -60,6 +76,10 @@ class Ledger:
         self._transfers: dict[TransferId, Transfer] = {}
         self._resolved: dict[TransferId, TransferKind] = {}
         self._journal: list[Entry] = []
+        self._forgotten_rows = 0
+        self._last: Entry | None = None
+        self._closed_uc = 0
+        """What has gone through the accounts that were closed, in debits and in credits."""
 
     @classmethod
     def restored(cls, accounts: Iterable[AccountId], journal: Iterable[Entry]) -> Self:
@@ -79,12 +99,67 @@ class Ledger:
             if t.resolves and t.pending is not None:
                 ledger._resolved[t.pending] = t.kind
             ledger._journal.append(entry)
+            ledger._last = entry
         return ledger
+
+    @classmethod
+    def of_image(cls, image: LedgerImage) -> Self:
+        """Return the ledger of which `image` was made, with an empty journal that goes on where that one stood."""
+        ledger = cls()
+        ledger._balances, ledger._transfers, ledger._resolved = image.balances, image.transfers, image.resolved
+        ledger._forgotten_rows, ledger._last, ledger._closed_uc = image.rows, image.last, image.closed_uc
+        return ledger
+
+    def image(self) -> LedgerImage:
+        """Return all that the ledger knows but the rows of its journal."""
+        return LedgerImage(self._balances, self._transfers, self._resolved, self.rows, self._last, self._closed_uc)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In a snapshot it is its image."""
+        image = handler.generate_schema(LedgerImage)
+        return core_schema.no_info_after_validator_function(
+            cls.of_image,
+            image,
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.image, return_schema=image),
+        )
 
     @property
     def journal(self) -> Sequence[Entry]:
-        """All rows, oldest first."""
+        """The rows, oldest first; those that `compact` has dropped are in the store only."""
         return self._journal
+
+    @property
+    def rows(self) -> int:
+        """How many rows were ever made."""
+        return self._forgotten_rows + len(self._journal)
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest row."""
+        return self._last
+
+    def compact(self) -> None:
+        """Forget what nothing can refer to any more: the journal, transfers that are no open hold, empty escrow accounts.
+
+        Afterwards the ledger is as large as the business that is under way. Ids of transfers and escrow accounts must never
+        come again: the store would refuse them.
+        """
+        self._forgotten_rows, self._journal = self.rows, []
+        self._transfers = {
+            i: t for i, t in self._transfers.items() if t.kind is TransferKind.HOLD and i not in self._resolved
+        }
+        self._resolved = {}
+        for account_id, b in list(self._balances.items()):
+            if kind_of(account_id) is AccountKind.ESCROW and b.is_empty:
+                self._closed_uc += b.debits_posted
+                del self._balances[account_id]
+
+    def drop_account(self, account_id: AccountId) -> None:
+        """Take back the opening of an account that nothing has touched; raises `ValueError` if something has."""
+        if self._balances[account_id] != Balance():
+            raise ValueError(f"{account_id} was used")
+        del self._balances[account_id]
 
     def open_account(self, account_id: AccountId) -> bool:
         """Open an account; return False if it is there already.
@@ -119,7 +194,12 @@ class Ledger:
 
     def metrics(self) -> Metrics:
         """Return what the market publishes about its books."""
-        return Metrics.of(self._balances)
+        now = Metrics.of(self._balances)
+        return replace(
+            now,
+            sum_debits_uc=now.sum_debits_uc + self._closed_uc,
+            sum_credits_uc=now.sum_credits_uc + self._closed_uc,
+        )
 
     def escrow_left_uc(self) -> int:
         """Return what lies in escrow or is on hold towards it: zero when every order is over."""
@@ -145,8 +225,8 @@ class Ledger:
         return Applied(tuple(results), entries, tuple((a, self._balances[a]) for a in touched))
 
     def audit(self) -> list[str]:
-        """Return every violated invariant, one sentence each."""
-        return audit(self._balances, self._journal)
+        """Return every violated invariant, one sentence each; after `compact` the balances alone are looked at."""
+        return audit(self._balances, self._journal) if not self._forgotten_rows else balance_faults(self._balances)
 
     def _judge(self, t: Transfer, now_ns: int) -> TransferResult:
         if (known := self._transfers.get(t.id)) is not None:
@@ -195,19 +275,20 @@ class Ledger:
     def _make(self, transfer: Transfer, now_ns: int) -> _Made:
         t = self._completed(transfer)
         hold = self._transfers[t.pending] if t.resolves and t.pending is not None else None
-        last = self._journal[-1] if self._journal else None
+        last = self._last
         stamp = max(now_ns, last.timestamp_ns + 1) if last is not None else now_ns
-        entry = chain(last.hash if last is not None else GENESIS, len(self._journal) + 1, stamp, t)
-        made = _Made(entry, self._balances[t.debit], self._balances[t.credit])
+        entry = chain(last.hash if last is not None else GENESIS, self.rows + 1, stamp, t)
+        made = _Made(entry, last, self._balances[t.debit], self._balances[t.credit])
         move(self._balances, t, hold.amount_uc if hold is not None else 0)
         if hold is not None:
             self._resolved[hold.id] = t.kind
         self._transfers[t.id] = t
         self._journal.append(entry)
+        self._last = entry
         return made
 
     def _undo(self, made: _Made) -> None:
-        t = self._journal.pop().transfer
+        t, self._last = self._journal.pop().transfer, made.previous
         del self._transfers[t.id]
         if t.resolves and t.pending is not None:
             del self._resolved[t.pending]

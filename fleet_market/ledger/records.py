@@ -27,6 +27,16 @@ class OutboxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The market's state as it was when an input had been taken."""
+
+    event: Event
+    previous_hash: str
+    """Of the event before that one."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StoreRecord:
     """The durable effect of one input."""
 
@@ -41,3 +51,5 @@ class StoreRecord:
     """Outbox rows that need not be sent any more."""
     heads: tuple[Head, ...] = ()
     """Heads of days that ended before this input."""
+    snapshot: bytes = b""
+    """The market's state after this input, where it is to be kept."""

@@ -57,7 +57,8 @@ class Batches:
                 self._state.missed[robot] = Missed(call.id, call.round, call.offered[robot])
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)
-        if may_open and self._state.call is None and not self._state.paused and now_ns >= self._state.next_batch_ns:
+        may_open = may_open and not (self._state.paused or self._state.halted)
+        if may_open and self._state.call is None and now_ns >= self._state.next_batch_ns:
             self._open(now_ns, out)
 
     def take(self, robot: RobotId, ask: Ask, now_ns: int, out: Outcome) -> None:

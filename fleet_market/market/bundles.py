@@ -56,7 +56,7 @@ class Chooser:
     def wished(self) -> tuple[RobotId, Bundle] | None:
         """Return what comes first because of a robot's wish, and whose wish it was."""
         by_order = {contract.order: contract for contract in self._contracts}
-        for robot, wish in sorted(self._state.wishes.items()):
+        for robot, wish in self._state.wishes.items():
             if found := [by_order[order] for order in wish.orders if order in by_order][: self._most]:
                 return robot, (wish.kind, found)
         return None

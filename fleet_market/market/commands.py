@@ -9,11 +9,11 @@ from pydantic import Field, TypeAdapter
 
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import CustomerId, MessageId, ZoneId
-from fleet_market.protocol.messages import AnyBody, Body, Count
+from fleet_market.protocol.messages import AnyBody, Body, Count, Text
 from fleet_market.units import MAX_CREDITS_UC
 
 SELF = "market"
-"""Source of the daemon's own inputs: opening, and the passing of time."""
+"""Source of the daemon's own inputs: opening, halting, and the passing of time."""
 
 
 class OpenMarket(Body):
@@ -35,8 +35,24 @@ class Pace(Body):
     paused: bool
 
 
-_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace] = TypeAdapter(
-    Annotated[AnyBody | OpenMarket | Pace, Field(discriminator="type")]
+class Checkpoint(Body):
+    """The market forgets what it needs no more, and a snapshot of the rest is kept, from which a start may go on."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    form: Annotated[str, Field(max_length=64)]
+    """Of the snapshot: another program may keep another one, see `fleet_market.market.snapshot`."""
+
+
+class Halt(Body):
+    """The operator lets nothing be sold, or lets the market go on; holds over restarts."""
+
+    type: Literal["halt"] = "halt"
+    halted: bool
+    reason: Text = ""
+
+
+_LOGGED: TypeAdapter[AnyBody | OpenMarket | Pace | Halt | Checkpoint] = TypeAdapter(
+    Annotated[AnyBody | OpenMarket | Pace | Halt | Checkpoint, Field(discriminator="type")]
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet_market.contracts import Contract, Order
 from fleet_market.errors import PlaceError
-from fleet_market.ids import CustomerId, MessageId, OrderId, TransferId, derive
+from fleet_market.ids import CustomerId, MessageId, OrderId, derive
 from fleet_market.ledger import AccountKind, account
 from fleet_market.market import records
 from fleet_market.market.commands import Command
@@ -14,6 +14,7 @@ from fleet_market.market.release import members_of
 from fleet_market.market.state import PendingQuote, State
 from fleet_market.market.status import status
 from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES
 from fleet_market.protocol.messages import (
     AnyBody,
     Cancel,
@@ -28,6 +29,7 @@ from fleet_market.protocol.messages import (
     QuoteReply,
     QuoteRequest,
     StatusRequest,
+    TradeRecord,
     WhyReply,
     WhyRequest,
 )
@@ -35,6 +37,8 @@ from fleet_market.units import Credits, ns
 
 MAX_ORDERS = 100_000
 """Orders that one zone keeps in memory."""
+MAX_WHY_BYTES = MAX_OUTBOUND_BYTES - 2048
+"""Of an answer to "why"; the rest is left for its envelope."""
 MAX_QUOTES = 50
 """Quotes that may wait for one batch."""
 
@@ -87,7 +91,7 @@ class Desk:
             release_ns=since + ns(body.release_s),
             deadline_ns=since + ns(body.deadline_s),
             max_price_uc=body.max_price_uc,
-            hold=TransferId(f"hold:{derive(command.source, body.order)}"),
+            hold=state.hold_id(CustomerId(command.source), body.order),
             priority=body.priority,
             lateness_uc_per_h=body.lateness_uc_per_h,
             value_uc=body.value_uc,
@@ -200,14 +204,19 @@ class Desk:
         order = self._state.orders.get(body.order)
         if order is None:
             return WhyReply(order=body.order, found=False)
-        return WhyReply(
+        reply = WhyReply(
             order=body.order,
             found=True,
             view=order.view(),
             records=records.newest(order.records),
             levels=order.levels,
-            trades=tuple(order.trades),
         )
+        trades, room = list[TradeRecord](), MAX_WHY_BYTES - len(reply.model_dump_json())
+        for trade in reversed(order.trades):
+            room -= len(trade.model_dump_json())
+            if room > 0:
+                trades.insert(0, trade)
+        return reply.model_copy(update={"trades": tuple(trades)})
 
 
 def _answer(command: Command, kind: str, body: AnyBody, out: Outcome) -> None:

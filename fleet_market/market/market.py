@@ -6,19 +6,20 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.market.batch import Batches
-from fleet_market.market.commands import SELF, Command, OpenMarket, Pace
+from fleet_market.market.commands import SELF, Checkpoint, Command, Halt, OpenMarket, Pace
 from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, is_execution
+from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
 from fleet_market.market.resales import Resales
+from fleet_market.market.snapshot import form, read_snapshot, write_snapshot
 from fleet_market.market.state import WORLD, RobotRecord, State
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     Ask,
-    Auctioneer,
     Body,
     CancelOrder,
     ClockTick,
@@ -51,16 +52,27 @@ class Market:
     """
 
     def __init__(self, places: PlaceBook) -> None:
-        self.state = State()
-        self._batches, self._resales = Batches(self.state), Resales(self.state)
         self._places = LoggedPlaces(places)
-        self._desk = Desk(self.state, self._places)
-        self._execution = Execution(self.state)
+        self._begin(State())
+
+    def _begin(self, state: State) -> None:
+        self.state = state
+        self._batches, self._resales = Batches(state), Resales(state)
+        self._desk = Desk(state, self._places)
+        self._execution = Execution(state)
 
     @property
     def ledger(self) -> Ledger:
         """The books."""
         return self.state.ledger
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go to where the market stood of which `snapshot` was taken; raises `SnapshotError` if it cannot be read."""
+        self._begin(read_snapshot(snapshot))
+
+    def reset(self) -> None:
+        """Begin anew, as if nothing had ever been put in."""
+        self._begin(State())
 
     def handle(self, command: Command) -> Outcome:
         """Take one input and return what follows from it.
@@ -77,9 +89,8 @@ class Market:
         match command.body:
             case OpenMarket() as body:
                 self._open(body, command.now_ns, out)
-            case Pace() as body:
-                out.changed = self.state.paused is not body.paused
-                self.state.paused = body.paused
+            case Pace() | Halt() as body:
+                self._hold(body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
             case Announce() | Presence() as body:
@@ -90,14 +101,11 @@ class Market:
             case Ask() as body:
                 self._batches.take(RobotId(command.source), body, command.now_ns, out)
             case Receipt() as body:
-                out.done.append(body.of)
-                out.changed = True
-            case ResaleAsk() as body:
-                self._resales.take(RobotId(command.source), body, command.now_ns, out)
-            case Prepared() as body:
-                self._resales.prepared(command, body, out)
-            case Offer() as body:
-                self._resales.offer(RobotId(command.source), body, out)
+                self._confirm(command.source, body, out)
+            case Checkpoint() as body:
+                self._checkpoint(body, out)
+            case ResaleAsk() | Prepared() | Offer() as body:
+                self._resell(command, body, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -106,14 +114,39 @@ class Market:
                 raise ProtocolError("unexpected", f"{command.source} sent {type(body).__name__}")
         out.changed = out.changed or bool(out.accounts or out.entries)
         out.lookups = self._places.answers()
+        for done in out.done:
+            self.state.unconfirmed.pop(done, None)
+        self.state.unconfirmed.update({send.id: send for send in out.sends if send.id is not None})
         return out
+
+    def _confirm(self, source: str, body: Receipt, out: Outcome) -> None:
+        """Note that a message has arrived, if it says so to whom it was sent."""
+        sent = self.state.unconfirmed.get(body.of)
+        if sent is not None and topics.parse(sent.topic).name == source:
+            out.done.append(body.of)
+            out.changed = True
+
+    def _checkpoint(self, body: Checkpoint, out: Outcome) -> None:
+        self.state.compact()
+        out.changed = True
+        if body.form == form():
+            out.snapshot = write_snapshot(self.state)
+
+    def _resell(self, command: Command, body: ResaleAsk | Prepared | Offer, out: Outcome) -> None:
+        match body:
+            case ResaleAsk():
+                self._resales.take(RobotId(command.source), body, command.now_ns, out)
+            case Prepared():
+                self._resales.prepared(command, body, out)
+            case Offer():
+                self._resales.offer(RobotId(command.source), body, out)
 
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
         state.call, state.next_batch_ns, state.paused = None, now_ns, False
         state.next_resale_ns = now_ns
-        self._resales.restart(out)
+        self._resales.stop(out)
         for contract in state.contracts.values():
             grace_ns = now_ns + ns(body.terms.lease_s)
             contract.lease_until_ns = max(contract.lease_until_ns, grace_ns)
@@ -126,9 +159,18 @@ class Market:
                 state.transfer(
                     [Transfer(issue, TransferKind.POST, WORLD, mine, endowment_uc, reference="endowment")], now_ns, out
                 )
-        opened = Auctioneer(status="open", epoch=body.epoch, batch_s=body.terms.batch_s)
-        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), opened, retain=True))
+        out.sends.append(Send(topics.zone(state.zone, "auctioneer"), state.auctioneer(), retain=True))
         out.changed = True
+
+    def _hold(self, body: Pace | Halt, now_ns: int, out: Outcome) -> None:
+        """Hold back what is to be sold, or let it go on: the daemon has too much to do, or the operator wants it so."""
+        if isinstance(body, Pace):
+            out.changed = self.state.paused is not body.paused
+            self.state.paused = body.paused
+            return
+        set_halted(self.state, body, now_ns, out)
+        if body.halted:
+            self._resales.stop(out)
 
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)

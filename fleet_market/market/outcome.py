@@ -39,13 +39,17 @@ class Outcome:
     """Whether the market's state is another one than before."""
     lookups: bytes = b""
     """What the map answered, for the log."""
+    snapshot: bytes = b""
+    """The market's whole state, where it is to be kept."""
 
     def digest(self) -> str:
         """Return the SHA-256 of all that was decided, hexadecimal: messages to the byte, accounts, transfers."""
-        decided = [
+        decided: list[object] = [
             [[s.topic, s.body.model_dump_json(), s.corr, s.id, s.reply, s.retain] for s in self.sends],
             self.accounts,
             [entry.hash for entry in self.entries],
             self.done,
         ]
+        if self.snapshot:
+            decided.append(hashlib.sha256(self.snapshot).hexdigest())
         return hashlib.sha256(canonical(decided).encode()).hexdigest()

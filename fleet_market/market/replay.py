@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fleet_market.errors import FleetMarketError, LedgerMismatchError
-from fleet_market.ids import AccountId, MessageId, derive
-from fleet_market.ledger import GENESIS, AccountKind, Event, account
-from fleet_market.market.commands import Command, OpenMarket, read_logged
+from fleet_market.ids import AccountId, MessageId
+from fleet_market.ledger import GENESIS, AccountKind, Balance, Event, Snapshot
+from fleet_market.market.commands import Checkpoint, Command, read_logged
 from fleet_market.market.market import Market
-from fleet_market.market.outcome import Send
-from fleet_market.market.state import State
+from fleet_market.market.outcome import Outcome
+from fleet_market.market.snapshot import SnapshotError, form
+from fleet_market.market.state import State, escrow_of
 
 
 class ReplayError(LedgerMismatchError):
@@ -36,30 +37,62 @@ class Replayed:
 
     seq: int = 0
     now_ns: int = 0
-    epoch: int = 0
-    """How often the market was opened."""
     hash: str = GENESIS
     """Of the last event: whoever has the same hash has the same log and the same decisions."""
-    waiting: dict[MessageId, Send] = field(default_factory=dict)
-    """Messages that must arrive and are not confirmed."""
     diverged: list[int] = field(default_factory=list)
     """Events upon which this program decides otherwise than the one that wrote the log."""
 
 
-def replay(market: Market, events: Iterable[Event], *, each: Callable[[Event], None] = lambda _: None) -> Replayed:
-    """Give `events` to the fresh `market` in their order, and compare what it does with what was done.
+def resume(market: Market, snapshot: Snapshot) -> Replayed:
+    """Bring `market` to where it was when `snapshot` was taken.
+
+    Raises
+    ------
+    SnapshotError
+        If it is not the one that the log speaks of, or this program keeps snapshots in another form; the market is then
+        unchanged.
+    """
+    event = snapshot.event
+    if event.after(snapshot.previous_hash) != event.hash:
+        raise SnapshotError(f"event {event.seq} is not the one that was written")
+    try:
+        body = read_logged(event.body)
+    except ValueError:
+        body = None
+    if not isinstance(body, Checkpoint):
+        raise SnapshotError(f"event {event.seq} is no checkpoint")
+    if body.form != form():
+        raise SnapshotError(f"the snapshot at event {event.seq} is of another version of this program")
+    if Outcome(snapshot=snapshot.content).digest() != event.effects:
+        raise SnapshotError(f"the snapshot at event {event.seq} is not the one that the log speaks of")
+    market.restore(snapshot.content)
+    return Replayed(event.seq, event.now_ns, event.hash)
+
+
+def replay(
+    market: Market,
+    events: Iterable[Event],
+    *,
+    since: Replayed | None = None,
+    each: Callable[[Event, Outcome], None] = lambda _event, _outcome: None,
+) -> Replayed:
+    """Give `events` to `market` in their order, and compare what it does with what was done.
 
     Parameters
     ----------
+    market : Market
+        Fresh, or where `since` says that it is.
+    since : Replayed, optional
+        Where `events` go on; they begin with the first by default.
     each : callable
-        Called with every event that has been taken.
+        Called with every event that has been taken, and what it led to.
 
     Raises
     ------
     ReplayError
         If an event does not follow from those before it, or cannot be handled at all.
     """
-    at = Replayed()
+    at = Replayed() if since is None else since
     for event in events:
         if event.seq != at.seq + 1 or event.after(at.hash) != event.hash:
             raise ReplayError(at.seq + 1, "it is not the one that was written: the log is damaged here")
@@ -69,14 +102,11 @@ def replay(market: Market, events: Iterable[Event], *, each: Callable[[Event], N
             outcome = market.handle(Command(event.source, body, event.now_ns, message, event.sid, event.lookups))
         except (FleetMarketError, ValueError) as error:
             raise ReplayError(event.seq, f"this program cannot handle it: {str(error).splitlines()[0]}") from error
-        if outcome.digest() != event.effects:
+        foreign = isinstance(body, Checkpoint) and body.form != form()
+        if outcome.digest() != event.effects and not foreign:
             at.diverged.append(event.seq)
-        for done in outcome.done:
-            at.waiting.pop(done, None)
-        at.waiting.update({send.id: send for send in outcome.sends if send.id is not None})
-        at.epoch += isinstance(body, OpenMarket)
         at.seq, at.now_ns, at.hash = event.seq, max(at.now_ns, event.now_ns), event.hash
-        each(event)
+        each(event, outcome)
     return at
 
 
@@ -85,9 +115,9 @@ def order_faults(state: State) -> list[str]:
     faults, ledger = [], state.ledger
     escrows: set[AccountId] = set()
     for order in state.orders.values():
-        escrow = account(AccountKind.ESCROW, derive(order.customer, order.id))
+        escrow = escrow_of(order)
         escrows.add(escrow)
-        held = ledger.balance(escrow)
+        held = ledger.balance(escrow) if ledger.has(escrow) else Balance()
         left = held.posted_uc + held.credits_pending
         if order.state.final and left:
             faults.append(f"order {order.id} is {order.state}, but {left} uc are left in its escrow")

@@ -57,7 +57,7 @@ class Resales:
             else:
                 resale.waiting = set()
                 self._go_on(resale, now_ns, out)
-        idle = state.resale is None and state.call is None and not state.paused
+        idle = state.resale is None and state.call is None and not (state.paused or state.halted)
         if idle and state.terms.resale and now_ns >= state.next_resale_ns:
             self._open(now_ns, out)
 
@@ -112,8 +112,7 @@ class Resales:
 
     def offer(self, robot: RobotId, body: Offer, out: Outcome) -> None:
         """Remember what a robot would rather have others do."""
-        own = {contract.id: contract.order for contract in self._state.of_robot(robot)}
-        orders = tuple(dict.fromkeys(own[name] for name in body.contracts if name in own))
+        orders = tuple(dict.fromkeys(contract.order for contract in self._own(robot, body.contracts)))
         if orders and (wish := Wish("offer", orders)) != self._state.wishes.get(robot):
             self._state.wishes[robot], out.changed = wish, True
 
@@ -131,12 +130,18 @@ class Resales:
             resale.waiting.discard(robot)
             self._go_on(resale, now_ns, out)
 
-    def restart(self, out: Outcome) -> None:
-        """Drop what was open when the daemon stopped."""
+    def stop(self, out: Outcome) -> None:
+        """Drop what is open, to be tried again: the daemon has started anew, or the market is halted."""
         resale, self._state.resale = self._state.resale, None
         if resale is not None:
+            self._state.tries = 0
             for pending in resale.pending:
                 self._free_givers(pending, resale, out)
+
+    def _own(self, robot: RobotId, names: Iterable[ContractId]) -> list[Contract]:
+        """Return those of some contracts that are a robot's."""
+        found = [self._state.contracts.get(name) for name in names]
+        return [contract for contract in found if contract is not None and contract.robot == robot]
 
     # --- a re-auction and its rounds --------------------------------------------------------------------------------------
 
@@ -148,12 +153,13 @@ class Resales:
         chooser = Chooser(state, contracts)
         tries = state.tries if chooser.situation == state.situation else 0
         first: tuple[RobotId, ...] = ()
-        if (wished := chooser.wished()) is not None:
+        wished, found = chooser.wished(), chooser.number(tries)
+        if wished is not None and not (state.wish_met and found is not None):
             robot, bundle = wished
             del state.wishes[robot]
-            first = (robot,)
-        elif (found := chooser.number(tries)) is not None:
-            tries, bundle = found[0] + 1, found[1]
+            first, state.wish_met = (robot,), True
+        elif found is not None:
+            tries, bundle, state.wish_met = found[0] + 1, found[1], False
         else:
             return
         state.situation, state.tries, state.resales = chooser.situation, tries, state.resales + 1
@@ -336,7 +342,7 @@ class Resales:
         self, robot: RobotId, call: CallId, contracts: Collection[ContractId], out: Outcome, *, after: str = ""
     ) -> None:
         """Tell a robot which contracts are still its own: what was sold meanwhile is not among them."""
-        own = tuple(contract.id for contract in self._state.of_robot(robot) if contract.id in contracts)
+        own = tuple(contract.id for contract in self._own(robot, contracts))
         message = MessageId(f"keep:{derive(call, robot, after)}")
         out.sends.append(Send(topics.to_robot(robot, "keep"), Keep(call=call, contracts=own), id=message))
 

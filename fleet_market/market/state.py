@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from fleet_market.auction import LotAward
 from fleet_market.auction.trading import Deal
@@ -19,6 +22,7 @@ from fleet_market.ids import (
     OrderId,
     OwnerId,
     RobotId,
+    SetOf,
     TransferId,
     ZoneId,
     derive,
@@ -26,11 +30,12 @@ from fleet_market.ids import (
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.ledger.accounts import kind_of
 from fleet_market.market.outcome import Outcome, Send
-from fleet_market.market.timetable import Timetable
+from fleet_market.market.timetable import AsRows, Timetable
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     Announce,
     AskLine,
+    Auctioneer,
     Cancel,
     DeclineLine,
     Lot,
@@ -42,6 +47,9 @@ from fleet_market.protocol.messages import (
 )
 
 WORLD = account(AccountKind.WORLD, "mint")
+
+
+_HOLD = "hold:"
 
 
 class MoneyError(FleetMarketError):
@@ -94,18 +102,18 @@ class OpenCall:
     round: int = 1
     offered: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
     """What each robot was offered last; its answers count positions in it."""
-    waiting: set[RobotId] = field(default_factory=set)
+    waiting: SetOf[RobotId] = field(default_factory=set)
     """Robots whose answer to the present round is still to come."""
     answers: dict[RobotId, Answers] = field(default_factory=dict)
     """Answers that hold: of a robot that has won since, they do not."""
     quotes: dict[RobotId, Answers] = field(default_factory=dict)
-    taking_part: set[RobotId] = field(default_factory=set)
+    taking_part: SetOf[RobotId] = field(default_factory=set)
     """Robots that have answered, and not missed a round since."""
     wins: dict[OrderId, Win] = field(default_factory=dict)
     won: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
     """What each robot has won so far, oldest first."""
     welfare_uc: int = 0
-    left_out: set[OrderId] = field(default_factory=set)
+    left_out: SetOf[OrderId] = field(default_factory=set)
     """Orders of groups that could not be sold whole."""
     lost: dict[OrderId, LotRecord] = field(default_factory=dict)
     """What was asked for them."""
@@ -127,7 +135,7 @@ class Pending:
     """A deal that waits until all who give something away have let go of it."""
 
     deal: Deal
-    unprepared: set[RobotId]
+    unprepared: SetOf[RobotId]
 
 
 @dataclass(slots=True)
@@ -146,7 +154,7 @@ class Resale:
     round: int = 1
     offered: dict[RobotId, tuple[OrderId, ...]] = field(default_factory=dict)
     """What each robot was offered last; its answers count positions in it."""
-    waiting: set[RobotId] = field(default_factory=set)
+    waiting: SetOf[RobotId] = field(default_factory=set)
     answers: dict[RobotId, dict[OrderId, AskLine]] = field(default_factory=dict)
     saving_uc: dict[RobotId, int] = field(default_factory=dict)
     sold: dict[OrderId, Bid] = field(default_factory=dict)
@@ -220,6 +228,19 @@ class Contracts(dict[ContractId, Contract]):
         """Have the contract looked at when it ends by what is known now."""
         self._when.set(contract.id, contract.ends_at_ns())
 
+    @classmethod
+    def of(cls, contracts: Mapping[ContractId, Contract]) -> Self:
+        """Return these contracts, each watched."""
+        found = cls()
+        for name, contract in contracts.items():
+            found[name] = contract
+        return found
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """In a snapshot they are a plain dictionary."""
+        return core_schema.no_info_after_validator_function(cls.of, handler.generate_schema(dict[ContractId, Contract]))
+
     def overdue(self, now_ns: int) -> list[Contract]:
         """Return the contracts that have ended, oldest first."""
         found = []
@@ -247,7 +268,7 @@ class State:
     orders: dict[OrderId, Order] = field(default_factory=dict)
     live: dict[OrderId, Order] = field(default_factory=dict)
     """Those of them that are not over."""
-    order_times: Timetable[OrderId] = field(default_factory=Timetable)
+    order_times: Annotated[Timetable[OrderId], AsRows] = field(default_factory=Timetable)
     """When each live order is to be looked at again; see `fleet_market.market.release`."""
     on_sale: dict[OrderId, Order] = field(default_factory=dict)
     """Every open order; those that have been sold since are still among them until `open_orders` is asked for."""
@@ -273,13 +294,26 @@ class State:
     tries: int = 0
     """Re-auctions in this situation so far: none of them has found anything better."""
     wishes: dict[RobotId, Wish] = field(default_factory=dict)
-    """At most one of each robot."""
+    """At most one of each robot, the oldest first."""
+    wish_met: bool = False
+    """Whether the latest re-auction was for a wish: then one of the market's own choice is next."""
     missed: dict[RobotId, Missed] = field(default_factory=dict)
     """The latest round that each robot has missed."""
     debts: list[Debt] = field(default_factory=list)
     debts_made: int = 0
     paused: bool = False
     """Whether no new call is opened for the time being."""
+    unconfirmed: dict[MessageId, Send] = field(default_factory=dict)
+    """Messages that must arrive and are not confirmed."""
+    forgotten: int = 0
+    """How many orders were forgotten."""
+    halted: bool = False
+    """Whether the operator lets nothing be sold."""
+    halt_reason: str = ""
+
+    def auctioneer(self) -> Auctioneer:
+        """Return what everyone is told about this market, retained."""
+        return Auctioneer(status="halted" if self.halted else "open", epoch=self.epoch, batch_s=self.terms.batch_s)
 
     # --- money ---
 
@@ -299,11 +333,14 @@ class State:
 
     def hold_budget(self, order: Order, now_ns: int, out: Outcome) -> bool:
         """Move the order's maximum price on hold towards its escrow; False if the customer has not enough."""
-        self.open_account(escrow_of(order), out)
-        wish = Transfer(
-            order.hold, TransferKind.HOLD, _customer(order), escrow_of(order), order.max_price_uc, reference=order.id
-        )
-        return self.transfer([wish], now_ns, out)
+        escrow = escrow_of(order)
+        opened = self.open_account(escrow, out)
+        wish = Transfer(order.hold, TransferKind.HOLD, _customer(order), escrow, order.max_price_uc, reference=order.id)
+        held = self.transfer([wish], now_ns, out)
+        if opened and not held:
+            self.ledger.drop_account(escrow)
+            out.accounts.remove(escrow)
+        return held
 
     def pay(self, order: Order, contract: Contract, now_ns: int, out: Outcome) -> list[int]:
         """Capture the price from the hold and pass it on, level by level, to the robot that did it; the rest returns.
@@ -358,8 +395,8 @@ class State:
                 wish = Transfer(name, TransferKind.POST, owner, debt.creditor, amount, None, debt.order)
                 if not self.transfer([wish], now_ns, out):
                     raise MoneyError(f"{debt.owner} could not pay what it owes for order {debt.order}")
-                if kind_of(debt.creditor) is AccountKind.CUSTOMER:
-                    self.orders[debt.order].refund_uc += amount
+                if kind_of(debt.creditor) is AccountKind.CUSTOMER and (order := self.orders.get(debt.order)) is not None:
+                    order.refund_uc += amount
             if amount < debt.amount_uc:
                 left.append(replace(debt, amount_uc=debt.amount_uc - amount))
         self.debts = left
@@ -370,6 +407,26 @@ class State:
             raise MoneyError(f"the hold of order {order.id} could not be released")
 
     # --- orders and contracts ---
+
+    def hold_id(self, customer: CustomerId, order: OrderId) -> TransferId:
+        """Return the id of the hold for a new order, another one if an order of that name was forgotten."""
+        return TransferId(_HOLD + derive(customer, order, *([self.forgotten] if self.forgotten else [])))
+
+    def compact(self) -> None:
+        """Forget the oldest of the orders that are over, and what the ledger knows of them.
+
+        What is left grows with the business that is under way, not with its history. An order that another one still waits
+        for is kept.
+        """
+        awaited = {order.after for order in self.live.values()}
+        over = [name for name, order in self.orders.items() if order.state.final and name not in awaited]
+        for name in over[: max(0, len(over) - self.terms.keep_orders)]:
+            del self.orders[name]
+            self.forgotten += 1
+        for order in self.orders.values():
+            if order.state.final:
+                order.records.pack()
+        self.ledger.compact()
 
     def announce(self, order: Order, out: Outcome) -> None:
         """Tell everyone the new state of an order."""
@@ -385,8 +442,15 @@ class State:
 
     def add_order(self, order: Order) -> None:
         """Take in a new order: it comes on sale at the next look at the timetable, or later."""
-        self.orders[order.id] = self.live[order.id] = order
+        self.orders[order.id] = order
         self.order_times.set(order.id, order.release_ns)
+        self.find_again(order)
+
+    def find_again(self, order: Order) -> None:
+        """Have a live order found by all who look for it."""
+        self.live[order.id] = order
+        if order.state is OrderState.OPEN:
+            self.on_sale[order.id] = order
         if order.after in self.live:
             self.followers.setdefault(order.after, []).append(order.id)
         if order.group is not None:
@@ -438,10 +502,6 @@ class State:
         out.changed = True
         return order
 
-    def of_robot(self, robot: RobotId) -> list[Contract]:
-        """Return the live contracts of a robot, oldest first."""
-        return [c for c in self.contracts.values() if c.robot == robot]
-
     def handicap_uc(self, order: Order, robot: RobotId, line: AskLine) -> int:
         """Return what the customer expects to lose by this robot beside the price."""
         known = self.robots[robot]
@@ -476,4 +536,4 @@ def _customer(order: Order) -> AccountId:
 
 def escrow_of(order: Order) -> AccountId:
     """Return the account that holds what is meant for an order."""
-    return account(AccountKind.ESCROW, derive(order.customer, order.id))
+    return account(AccountKind.ESCROW, order.hold.removeprefix(_HOLD))

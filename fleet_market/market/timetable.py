@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar, get_args
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -39,6 +42,20 @@ class Timetable(Generic[Key]):
         """Return a number by which keys sort in the order in which they were first known."""
         return self._number[key]
 
+    def rows(self) -> list[tuple[Key, int | None]]:
+        """Return the keys in the order in which they were first known, each with its time, None if none is set."""
+        return [(key, self._at_ns.get(key)) for key in self._number]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Key, int | None]]) -> Self:
+        """Return the timetable with these `rows`."""
+        table = cls()
+        for key, at_ns in rows:
+            table._number[key] = next(table._count)
+            if at_ns is not None:
+                table.set(key, at_ns)
+        return table
+
     def due(self, now_ns: int) -> list[Key]:
         """Return the keys whose time has come; they do not come again before another time is set."""
         found: list[tuple[int, Key]] = []
@@ -48,3 +65,15 @@ class Timetable(Generic[Key]):
                 del self._at_ns[key]
                 found.append((number, key))
         return [key for _, key in sorted(found)]
+
+
+class AsRows:
+    """Has a snapshot keep a timetable as its rows: ``Annotated[Timetable[Key], AsRows]``."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return how a timetable is read and written."""
+        (key,) = get_args(source)
+        rows = handler.generate_schema(list[tuple[key, int | None]])  # type: ignore[valid-type]
+        written = core_schema.plain_serializer_function_ser_schema(Timetable.rows, return_schema=rows)
+        return core_schema.no_info_after_validator_function(Timetable.of, rows, serialization=written)

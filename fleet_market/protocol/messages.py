@@ -29,7 +29,7 @@ MAX_BUNDLE = 8
 """Contracts in one re-auction."""
 MAX_LEVELS = 5
 """Contracts on top of each other for one order, the customer's own included."""
-MAX_TRADES_TOLD = 20
+MAX_TRADES_TOLD = 8
 """Trades that an order remembers, the newest ones."""
 MAX_PRICE_UC = 10**12
 """A million credits: with it, sums over a thousand robots stay exact in the float64 of the assignment solver."""
@@ -125,7 +125,8 @@ class Auctioneer(Body):
     """Who runs a zone's market; robots ignore awards of an older epoch."""
 
     type: Literal["auctioneer"] = "auctioneer"
-    status: Literal["open", "closed"]
+    status: Literal["open", "halted", "closed"]
+    """``halted``: the operator lets nothing be sold; tasks under way go on."""
     epoch: Count
     batch_s: Annotated[float, Field(gt=0.0, le=3600.0)]
 

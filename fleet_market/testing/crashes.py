@@ -16,7 +16,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,8 +52,10 @@ class Tally:
     orders: int = 0
     recovery_s: list[float] = field(default_factory=list)
     """Of each start that came so far: from the process's begin to the audited market."""
+    recovery_cpu_s: list[float] = field(default_factory=list)
+    """Processor time of the same."""
     events: list[int] = field(default_factory=list)
-    """Inputs that each of these starts replayed."""
+    """Inputs in the log at each of these starts."""
 
     lost: list[str] = field(default_factory=list)
     """Acknowledged inputs that are not in the store."""
@@ -65,6 +67,11 @@ class Tally:
     """Credits in circulation more than were issued, or less."""
     faults: list[str] = field(default_factory=list)
     """What the audits, and the recoveries, found."""
+
+    def add(self, other: Tally) -> None:
+        """Add what was seen elsewhere."""
+        for name in (f.name for f in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
     def clean(self) -> bool:
@@ -149,13 +156,14 @@ def _live(address: str | Path, seed: int, name: str, pipe: int) -> NoReturn:
 
 
 async def _serve(address: str | Path, seed: int, name: str, pipe: int) -> None:
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     with open_store(address) as store:
         async with StoreWriter(store) as writer, asyncio.TaskGroup() as tasks:
             engine = Engine(Market(Yard()), store, writer)
             engine.recover()
             engine.epoch += 1
-            _tell(pipe, f"R {time.perf_counter() - begun:.4f} {engine.inputs}")
+            took_s, cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
+            _tell(pipe, f"R {took_s:.4f} {cpu_s:.4f} {engine.inputs}")
             tasks.create_task(engine.publish_effects(_Wire(pipe)))
             load = MarketLoad(engine.market, seed, name, now_ns=engine.now_ns)
             room = asyncio.Semaphore(IN_FLIGHT)
@@ -184,8 +192,9 @@ def _take(said: Sequence[str], tally: Tally) -> None:
     for line in said:
         kind, _, rest = line.partition(" ")
         if kind == "R":
-            took, events = rest.split()
+            took, cpu, events = rest.split()
             tally.recovery_s.append(float(took))
+            tally.recovery_cpu_s.append(float(cpu))
             tally.events.append(int(events))
         elif kind == "F":
             tally.faults.append(rest)

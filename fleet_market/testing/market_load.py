@@ -14,6 +14,7 @@ from fleet_market.ids import CustomerId, MessageId, OrderId, OwnerId, RobotId, Z
 from fleet_market.market import Command, Market, OpenMarket
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick
+from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
     ASK_PARTS,
     Abort,
@@ -21,6 +22,7 @@ from fleet_market.protocol.messages import (
     Announce,
     Ask,
     AskLine,
+    Award,
     Body,
     CancelOrder,
     Complete,
@@ -30,6 +32,7 @@ from fleet_market.protocol.messages import (
     PostOrder,
     Presence,
     Progress,
+    Receipt,
     StepEvidence,
     WirePose,
 )
@@ -112,6 +115,9 @@ class MarketLoad:
                     yield self._from(robot, Ask(call=call.id, round=call.round, asks=lines))
         for contract in list(state.contracts.values()):
             yield from self._work(rng, contract)
+        for message, send in list(state.unconfirmed.items()):
+            if not isinstance(send.body, Award) and rng.random() < 0.5:  # an award is answered
+                yield self._from(topics.parse(send.topic).name, Receipt(of=message))
         self.now_ns += TICK_NS
         yield tick(self.now_ns)
 

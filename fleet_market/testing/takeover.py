@@ -65,10 +65,12 @@ class Daemon:
 
     async def start(self, fleets: Sequence[Path], database: str, mqtt: str, log: Path) -> None:
         """Start it; what it says of opened zones is read by a task."""
+        self.control = log.with_suffix(".control")
         options = [part for fleet in fleets for part in ("--fleet", str(fleet))]
         with log.open("ab") as file:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "fleet_market", "broker", *options, "--database", database, "--mqtt", mqtt,
+                "--control", str(self.control),
                 stdout=asyncio.subprocess.PIPE, stderr=file, env={**os.environ, KEYS_VARIABLE: ""},
             )  # fmt: skip
         self.reader = asyncio.create_task(self._read(), name=self.name)

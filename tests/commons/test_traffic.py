@@ -276,3 +276,24 @@ def test_a_robot_that_gets_no_way_at_all_turns_away_who_waits_for_it_and_nobody_
     (route,) = (body for robot, body in messages if isinstance(body, Route))
     assert (route.served, route.points) == (False, ())
     assert control.request(second, RouteRequest(request=MessageId("again"), pose=WirePose.of(homes[second])), 10**9)
+
+
+def test_a_robot_that_stands_although_it_may_go_on_is_told_again():
+    floor = corridor(robots=2)
+    first, second = floor.robots.values()
+    floor.random = random.Random(3)
+    for robot in (first, second):
+        robot.trips = 1
+        floor.ask(robot)
+    route = first.route
+    assert route.released > 1
+
+    def at(seconds):
+        pose = WirePose.of(Pose(first.x, first.y))
+        body = Position(pose=pose, doing="working", route=route.route, passed=1, soc=None, moving=False)
+        return floor.control.position(first.name, body, round(seconds * 1e9))
+
+    assert at(0.0) == at(1.0) == []
+    assert at(3.0) == [(first.name, Release(route=route.route, released=route.released))]
+    assert at(4.0) == []
+    assert len(at(6.0)) == 1

@@ -23,11 +23,12 @@ from fleet_market.adapters.stores import open_reader, open_store
 from fleet_market.daemons import engine as engine_module
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
-from fleet_market.errors import InputError, LedgerMismatchError, PlaceError, StoreError
+from fleet_market.errors import ClockError, InputError, LedgerMismatchError, PlaceError, StoreError
 from fleet_market.ledger.heads import NS_PER_DAY
 from fleet_market.market import Market, ReplayError, order_faults, replay
 from fleet_market.market.outcome import Outcome
 from fleet_market.protocol.gate import Gate, Limits
+from fleet_market.protocol.messages import Receipt
 from fleet_market.testing.market_load import MarketLoad, Yard
 
 ROOT = Path(__file__).parents[2]
@@ -206,6 +207,19 @@ async def test_a_start_on_spoiled_books_is_refused(database, statement, says):
             pass
 
 
+async def test_a_receipt_for_what_was_sent_to_another_changes_nothing(tmp_path):
+    async with running(tmp_path / "m.db") as (engine, _):
+        load = await trade(engine)
+        message, send = next(iter(engine.market.state.unconfirmed.items()))
+        other = next(f"r{i}" for i in range(load.robots) if f"/r{i}/" not in send.topic)
+        before = engine.inputs
+        await engine.take(load._from(other, Receipt(of=message)))
+        assert engine.inputs == before
+        assert message in engine._outbox
+    async with running(tmp_path / "m.db") as (engine, _):
+        assert message in engine._outbox
+
+
 async def test_a_repeated_input_gets_its_answer_again_even_when_memory_has_forgotten_it(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_module, "MAX_REPLIES", 5)
     async with running(tmp_path / "m.db") as (engine, wire):
@@ -251,7 +265,7 @@ async def test_a_clock_far_behind_the_stored_market_is_a_safe_stop(tmp_path, ahe
     with open_store(tmp_path / "m.db") as store:
         zone = Zone(ZoneConfig(Yard()), store, StoreWriter(store), WallClock(), Guard(Gate(Limits())))
         if refused:
-            with pytest.raises(StoreError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
+            with pytest.raises(ClockError, match=r"is 3\d\d\d s behind the market's last input: set the clock"):
                 zone.recover()
         else:
             zone.recover()

@@ -5,11 +5,12 @@ import signal
 
 import pytest
 
+from fleet_market.adapters.control import Request, ask
 from fleet_market.adapters.stores import open_store
 from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.daemons.zone_server import ServerConfig
-from fleet_market.errors import LedgerMismatchError, PlaceError, StoreError
+from fleet_market.errors import ControlError, LedgerMismatchError, PlaceError, StoreError
 from fleet_market.ids import MAIN_ZONE, ZoneId
 from fleet_market.testing.books import Books
 from fleet_market.testing.takeover import Town, read_books
@@ -57,6 +58,20 @@ async def test_the_zones_of_a_killed_daemon_clear_again_and_all_books_close(town
     assert "Traceback" not in logs(tmp_path)
 
 
+async def test_a_halt_goes_over_to_the_daemon_that_takes_over(town):
+    async with town.trading(daemons=2):
+        await town.until(town.even, PATIENCE_S, "every zone is open, shared evenly")
+        victim, other = (town.holders()["main"], *(d for d in town.daemons if d is not town.holders()["main"]))
+        await asyncio.to_thread(ask, victim.control, Request(command="halt", zones=(MAIN_ZONE,), reason="a drill"))
+        victim.signal(signal.SIGKILL)
+        await town.until(lambda: MAIN_ZONE in town.zones_of(other), PATIENCE_S, "taken over")
+        zones = {zone.zone: zone for zone in (await asyncio.to_thread(ask, other.control, Request(command="status"))).zones}
+        assert (zones["main"].phase, zones["main"].reason) == ("halted", "a drill")
+        assert zones["north"].phase != "halted"
+        with pytest.raises(ControlError, match="no market daemon answers"):
+            await asyncio.to_thread(ask, victim.control, Request(command="status"))
+
+
 async def test_a_frozen_daemon_that_wakes_up_has_lost_its_zones_and_stores_nothing(town, tmp_path):
     async with town.trading(daemons=2):
         await town.until(town.even, PATIENCE_S, "every zone is open, shared evenly")
@@ -74,7 +89,7 @@ async def test_a_frozen_daemon_that_wakes_up_has_lost_its_zones_and_stores_nothi
         moved = [zone for zone in ZONES if shops[zone].epoch > epochs[zone]]
         assert len(moved) <= 1, "at most one zone had to move to even out"
     check_books(town)
-    assert "has taken it over" in logs(tmp_path)
+    assert any(what in logs(tmp_path) for what in ("has taken it over", "is cut off"))
 
 
 async def test_a_daemon_that_comes_later_gets_its_share_and_one_that_ends_gives_it_back_at_once(town):

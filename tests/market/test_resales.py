@@ -21,12 +21,14 @@ from fleet_market.contracts import (
 )
 from fleet_market.ids import OrderId, RobotId, TransferId
 from fleet_market.ledger import Transfer, TransferKind, account
-from fleet_market.market import Command, Market, OpenMarket, order_faults
+from fleet_market.market import Command, Halt, Market, OpenMarket, order_faults
 from fleet_market.market.commands import read_logged
 from fleet_market.market.market import tick
+from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.market.state import WORLD
 from fleet_market.protocol.messages import (
     MAX_LEVELS,
+    MAX_TRADES_TOLD,
     Abort,
     Ask,
     Award,
@@ -386,6 +388,20 @@ def test_a_robot_may_offer_what_it_would_rather_not_do_but_only_what_is_its_own(
     assert (record.kind, record.orders) == ("offer", ("o2",))
 
 
+def test_robots_that_wish_without_end_keep_neither_each_other_nor_the_market_from_its_turn():
+    town = ResaleTown((*ROBOTS, ("r3", "cobb", 0.0)))
+    town.deal_out(("o1", 1.0, 2.0, "r1"), ("o2", 98.0, 99.0, "r2"), ("o3", 3.0, 4.0, "r3"))
+    tried = len(town.records())
+    for _ in range(8):
+        for robot, order in (("r1", "o1"), ("r2", "o2")):
+            town.say(robot, Offer(contracts=(town.order(order).contract,)))
+        town.wait(0.2)
+    records = town.records()[tried:]
+    wishes = [record.orders[0] for record in records if record.kind == "offer"]
+    assert len(wishes) <= len(records) - len(wishes) + 1
+    assert {"o1", "o2"} == set(wishes)
+
+
 def test_a_taker_that_leaves_before_the_deal_is_done_leaves_everything_as_it_was():
     town = ResaleTown(ROBOTS)
     town.deal_out(FAR)
@@ -422,6 +438,46 @@ def test_a_restart_frees_those_who_had_let_go():
     said = town.give("market", OpenMarket(zone="main", epoch=2, seed="s", terms=MarketTerms(), customers={}))
     assert [b.contracts for b in said if isinstance(b, Keep)] == [(contract,)]
     assert town.market.state.resale is None
+
+
+@pytest.mark.parametrize("lost", [Reauction, Prepare])
+def test_an_open_re_auction_survives_a_snapshot(lost):
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {lost}
+    town.wait(0.3)
+    state = town.market.state
+    again = read_snapshot(write_snapshot(state))
+    assert again.resale == state.resale is not None
+    assert write_snapshot(again) == write_snapshot(state)
+
+
+def test_a_halt_ends_what_is_on_sale_frees_those_who_had_let_go_and_lets_nothing_be_sold_on():
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {Prepare}
+    town.wait(0.5)
+    contract = town.order("o1").contract
+    said = town.give("market", Halt(halted=True))
+    assert [b.contracts for b in said if isinstance(b, Keep)] == [(contract,)]
+    town.lost = set()
+    said = town.wait(5.0)
+    assert not any(isinstance(body, Reauction | Prepare | Award) for body in said)
+    assert town.order("o1").robot == "r1"
+    town.give("market", Halt(halted=False))
+    town.wait(5.0)
+    assert town.order("o1").robot == "r2"
+
+
+def test_a_halt_leaves_a_task_to_whom_it_has_just_been_sold_on():
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {Award}
+    town.wait(0.5)
+    assert (town.order("o1").robot, town.order("o1").state) == ("r2", OrderState.AWARDED)
+    town.give("market", Halt(halted=True))
+    assert (town.order("o1").robot, town.order("o1").state) == ("r2", OrderState.AWARDED)
+    assert order_faults(town.market.state) == []
 
 
 def test_a_round_that_ends_because_somebody_is_silent_is_in_the_log():
@@ -549,6 +605,10 @@ class ResaleMachine(RuleBasedStateMachine):
         order = OrderId(f"o{data.draw(st.integers(1, self.number))}")
         self.town.give("ann", CancelOrder(order=order), f"x{len(self.town.log)}")
 
+    @rule(halted=st.booleans())
+    def halt(self, halted):
+        self.town.give("market", Halt(halted=halted))
+
     @rule()
     def restart(self):
         self.epoch += 1
@@ -594,7 +654,7 @@ class ResaleMachine(RuleBasedStateMachine):
         state = self.town.market.state
         assert len(state.wishes) <= 4
         assert len(state.missed) <= 4
-        assert all(len(o.trades) <= 20 for o in state.orders.values())
+        assert all(len(o.trades) <= MAX_TRADES_TOLD for o in state.orders.values())
 
     def teardown(self):
         again, sends = Market(TwoPlaces()), []

@@ -26,6 +26,7 @@ from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.daemons.zone_server import ServerConfig, ZoneServer
 from fleet_market.ids import CustomerId, Identifier, MessageId, OrderId, OwnerId, PartyName, RobotId, ZoneId
+from fleet_market.market import Send
 from fleet_market.pricing import Tariff
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
@@ -203,7 +204,9 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         )  # fmt: skip
         await stage.ann._transport.publish(ORDER, stage.says("ann", order, "post"))
         await _until(lambda: driver.told and daemon.engine.market.state.contracts and not daemon.engine._outbox)
-        daemon.engine._outbox["for-the-robot"] = (topics.to_robot(ROBOT, "settle"), b"waits for a receipt")
+        settle = Send(topics.to_robot(ROBOT, "settle"), Settle(contract="c", order="o1", price_uc=1), id="for-the-robot")
+        daemon.engine.market.state.unconfirmed[settle.id] = settle
+        daemon.engine._outbox[settle.id] = (settle.topic, b"waits for a receipt")
         stage.before, stage.genuine = stage.look(), list(stage.seen)
         yield stage
 

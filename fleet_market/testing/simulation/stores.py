@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from fleet_market.adapters.sqlite_store import SqliteStore
 from fleet_market.adapters.store_base import Reads
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId
-from fleet_market.ledger import AccountKind, Balance, Entry, Event, Head, OutboxRow, StoreRecord, TransferKind, kind_of
+from fleet_market.ledger import (
+    GENESIS,
+    AccountKind,
+    Balance,
+    Entry,
+    Event,
+    Head,
+    OutboxRow,
+    Snapshot,
+    StoreRecord,
+    TransferKind,
+    kind_of,
+)
 from fleet_market.ledger.fold import move
 from fleet_market.ports import LedgerStore
 
@@ -37,6 +49,7 @@ class MemoryDisk(Reads):
         self._balances: dict[AccountId, Balance] = {}
         self._outbox: dict[str, OutboxRow] = {}
         self._heads: list[Head] = []
+        self._snapshots: list[Snapshot] = []
 
     def open(self) -> MemoryDisk:
         """Return the store, as a process finds it when it starts."""
@@ -91,6 +104,9 @@ class MemoryDisk(Reads):
         self._journal += record.entries
         self._made |= {entry.transfer.id for entry in record.entries}
         self._ended |= {entry.transfer.pending for entry in record.entries if entry.transfer.pending is not None}
+        if record.snapshot:
+            previous = self._events[-1].hash if self._events else GENESIS
+            self._snapshots = [*self._snapshots[-1:], Snapshot(record.event, previous, record.snapshot)]
         self._events.append(record.event)
         if record.event.message_id is not None:
             self._taken[record.event.source, record.event.message_id] = record.event
@@ -103,21 +119,29 @@ class MemoryDisk(Reads):
         """Return nothing: there is no engine that could be broken."""
         return []
 
-    def events(self) -> Iterator[Event]:
+    def events(self, after: int = 0) -> Generator[Event]:
         """Yield the inputs."""
-        return iter(tuple(self._events))
+        yield from tuple(self._events[after:])
 
     def find_event(self, source: str, message_id: str) -> Event | None:
         """Return an input by its id."""
         return self._taken.get((source, message_id))
 
-    def journal(self) -> Iterator[Entry]:
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Yield the kept snapshots, newest first."""
+        return reversed(self._snapshots)
+
+    def journal(self, after: int = 0) -> Iterator[Entry]:
         """Yield the rows of the journal."""
-        return iter(tuple(self._journal))
+        return iter(tuple(self._journal[after:]))
 
     def balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds."""
         return dict(sorted(self._balances.items()))
+
+    def open_balances(self) -> dict[AccountId, Balance]:
+        """Return what every account holds; those of orders that are over may be among them."""
+        return self.balances()
 
     def outbox(self) -> tuple[OutboxRow, ...]:
         """Return what waits to be confirmed."""
