@@ -26,6 +26,8 @@ class Job:
 
     quote: PriceQuote
     end: Pose
+    home_j: float
+    """Energy of the way from its end to a charger."""
 
 
 Key: TypeAlias = tuple[Pose, tuple[float, float] | None, tuple[float, float], float]
@@ -72,7 +74,7 @@ class AppendingBidder(Bidder):
         except UnreachableError as error:
             return Refusal(DeclineReason.UNREACHABLE, str(error))
         quote, (lasts_s, sd_s, drawn_j) = job.quote, before
-        needed_j = drawn_j + quote.energy.mean + RESERVE_SD * quote.energy.sd + self._home_j(job.end)
+        needed_j = drawn_j + quote.energy.mean + RESERVE_SD * quote.energy.sd + job.home_j
         needed = self._type.battery.reserve_soc + needed_j / (self._type.battery.capacity_wh * J_PER_WH)
         if queue.soc < needed:
             return Refusal(DeclineReason.BATTERY, f"has {queue.soc:.1%}, needs {needed:.1%}")
@@ -117,4 +119,4 @@ class AppendingBidder(Bidder):
             way = self.legs.way(at, place)
             legs += way.plan(at.yaw, aboard_kg)
             at = way.end
-        return Job(self.quote(TaskPlan(tuple(legs), len(stops) * self._type.handling_s)), at)
+        return Job(self.quote(TaskPlan(tuple(legs), len(stops) * self._type.handling_s)), at, self._home_j(at))

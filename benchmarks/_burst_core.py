@@ -49,6 +49,10 @@ class CoreRun:
         """Return how long each awarded order waited."""
         return [at - self.posted_s[order] for order, at in self.awarded_s.items()]
 
+    def last_s(self) -> float:
+        """Return how long after the first order the last one was awarded."""
+        return max(self.awarded_s.values(), default=0.0) - min(self.posted_s.values(), default=0.0)
+
 
 class Core:
     """The run; see the module.

@@ -1,4 +1,4 @@
-"""A burst through the running daemon: market, Mosquitto, and the robots and customers each in a process of their own.
+"""A burst through the running daemon: market, Mosquitto, robots and customers, each in a process of their own.
 
 ``python -m benchmarks._burst_wire --orders N --robots M --seed S --port P --database FILE`` is the market's process.
 """
@@ -9,36 +9,36 @@ import argparse
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks._burst_site import ZONE, Site, SiteRobot, Size, robot_id
+from benchmarks._burst_robots import HOST, Heard, message, run_robots
+from benchmarks._burst_site import ZONE, Site, Size
 from fleet_market.adapters import mosquitto as mosquitto_adapter
-from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
+from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.zone import ZoneConfig
 from fleet_market.daemons.zone_server import ServerConfig
-from fleet_market.errors import BrokerError, FleetMarketError
-from fleet_market.ids import CustomerId, Identifier, MessageId, derive
-from fleet_market.ports import Delivery
+from fleet_market.errors import FleetMarketError
+from fleet_market.ids import MessageId
 from fleet_market.protocol import topics
-from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import AnyBody, Call, OrderEvent, OrderReply, OrderState, PostOrder, Presence
-from fleet_market.robot.effects import Say
+from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
+from fleet_market.protocol.messages import OrderEvent, OrderReply, OrderState
 
 ROOT = Path(__file__).parents[1]
-HOST, SENSE_S, POSTERS = "127.0.0.1", 1.0, 20
-START_S, JOIN_S, LIMIT_S, END_S = 60.0, 60.0, 30.0, 60.0
-JOINING = 50
-"""Robots that connect at once."""
+POSTERS = 20
+"""Posts under way at once, as from so many customers."""
+START_S, JOIN_S, LIMIT_S, END_S = 60.0, 300.0, 120.0, 60.0
+"""A run ends `LIMIT_S` after its first order even if orders are left."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -50,19 +50,13 @@ class WireRun:
     heard_s: dict[str, float] = field(default_factory=dict)
     """When a customer has heard of the first award of each order."""
     refused: int = 0
-    sent: Counter[str] = field(default_factory=Counter)
-    """Messages to the market, by kind."""
-    received: Counter[str] = field(default_factory=Counter)
-    """Messages of the market, once for each who hears them."""
-    rounds: int = 0
-    asks: int = 0
-    """Lots that robots have priced."""
+    events: int = 0
+    """Messages to customers."""
+    robots: Heard = field(default_factory=Heard)
     market_cpu_s: float = 0.0
     """From the first order until the last award."""
     market_peak_rss_mb: float = 0.0
     mosquitto_cpu_s: float = 0.0
-    robots_cpu_s: float = 0.0
-    """Of this process: all robots and customers, without what pricing would cost them."""
     inputs: int = 0
     pauses: int = 0
     """How often the market held back new batches because too much waited."""
@@ -71,6 +65,10 @@ class WireRun:
         """Return how long each awarded order waited."""
         return [at - self.posted_s[order] for order, at in self.heard_s.items()]
 
+    def last_s(self) -> float:
+        """Return how long after the first order the last one was awarded."""
+        return max(self.heard_s.values(), default=0.0) - min(self.posted_s.values(), default=0.0)
+
 
 def run_wire(site: Site, seed: int, ask_cost_s: float) -> WireRun:
     """Run one burst.
@@ -78,17 +76,37 @@ def run_wire(site: Site, seed: int, ask_cost_s: float) -> WireRun:
     Parameters
     ----------
     site : Site
+        What its robots have worked out they need not work out again.
     seed : int
         Of the site: the market's process makes its own.
     ask_cost_s : float
         What it costs a robot to price one lot: it answers as much later.
     """
     with TemporaryDirectory() as folder, _services(site.size, seed, Path(folder)) as services:
-        run = asyncio.run(_Burst(site, services, ask_cost_s).run())
+        with _robots(site, services.port, ask_cost_s) as robots:
+            run = asyncio.run(_Customers(site, services).run())
+            robots.send("stop")
+            run.robots = robots.recv()
         services.market.send_signal(signal.SIGTERM)
         told = json.loads(services.market.communicate(timeout=END_S)[0])
         run.inputs, run.pauses = told["inputs"], told["pauses"]
     return run
+
+
+@contextlib.contextmanager
+def _robots(site: Site, port: int, ask_cost_s: float) -> Iterator[Connection]:
+    """Run the robots in a fork of this process; yields the pipe to them when all have joined."""
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=run_robots, args=(site, port, ask_cost_s, theirs), name="robots")
+    process.start()
+    try:
+        if not mine.poll(JOIN_S) or mine.recv() != "ready":
+            raise FleetMarketError(f"the robots did not join in {JOIN_S:g} s")
+        yield mine
+    finally:
+        process.kill()
+        process.join()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,144 +145,60 @@ def _process(
         process.wait()
 
 
-class _Burst:
-    """The robots and the customers of one run."""
+class _Customers:
+    """The customers of one run."""
 
-    def __init__(self, site: Site, services: _Services, ask_cost_s: float) -> None:
-        self._site, self._services, self._ask_cost_s = site, services, ask_cost_s
+    def __init__(self, site: Site, services: _Services) -> None:
+        self._site, self._services = site, services
         self._found = WireRun()
-        self._robots = {robot_id(n): SiteRobot(site, n) for n in range(site.size.robots)}
-        self._seen: set[str] = set()
-        self._joining = asyncio.Semaphore(JOINING)
-        self._joined = 0
         self._over = asyncio.Event()
 
     async def run(self) -> WireRun:
-        """Return what was found."""
+        """Post all orders, and wait until all are awarded."""
         found, pids = self._found, (self._services.market.pid, self._services.mosquitto.pid)
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._robot(n), name=robot_id(n)) for n in range(len(self._robots))]
-            async with asyncio.timeout(JOIN_S):
-                while self._joined < len(self._robots):  # noqa: ASYNC110 - counts what others do
-                    await asyncio.sleep(0.1)
-            filters = [(topics.view(ZONE, "order"), 1), (topics.to_customer("+", "order"), 1)]
-            async with self._connected("customers", filters) as transport:
-                running.append(tasks.create_task(self._watch(transport), name="watch"))
-                before, began = [*map(_cpu_s, pids)], time.process_time()
+        filters = [(topics.view(ZONE, "order"), 1), (topics.to_customer("+", "order"), 1)]
+        async with MqttTransport(MqttConfig(HOST, self._services.port, "customers"), filters) as transport:
+            await transport.connected.wait()
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watch(transport), name="watch")
+                before = [_cpu_s(pid) for pid in pids]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LIMIT_S):
                         await self._post_all(transport)
                         await self._over.wait()
                 found.market_cpu_s, found.mosquitto_cpu_s = (_cpu_s(p) - b for p, b in zip(pids, before, strict=True))
-                found.robots_cpu_s = time.process_time() - began
-                for task in running:
-                    task.cancel()
+                watching.cancel()
         found.market_peak_rss_mb = _peak_rss_mb(pids[0])
-        found.asks = sum(robot.asks for robot in self._robots.values())
         return found
 
-    def _connected(self, name: str, filters: list[tuple[str, int]], will: Will | None = None) -> _Connection:
-        return _Connection(MqttTransport(MqttConfig(HOST, self._services.port, name, will, keepalive_s=60), filters))
-
-    # --- customers -------------------------------------------------------------------------------------------------------
-
     async def _post_all(self, transport: MqttTransport) -> None:
-        """Post every order at its time; a few posts may be under way at once, as from several customers."""
+        """Post every order at its time."""
         orders, begun = iter(self._site.orders), time.monotonic()
 
         async def post() -> None:
             for at_s, customer, order in orders:
                 await asyncio.sleep(begun + at_s - time.monotonic())
                 self._found.posted_s[order.order] = time.monotonic()
-                await self._post(transport, customer, order)
+                payload = message(customer, order, MessageId(f"post-{order.order}"))
+                await transport.publish(topics.from_customer(customer, "order"), payload)
 
         async with asyncio.TaskGroup() as posters:
             for number in range(POSTERS):
                 posters.create_task(post(), name=f"poster {number}")
 
-    async def _post(self, transport: MqttTransport, customer: CustomerId, order: PostOrder) -> None:
-        self._found.sent["order"] += 1
-        message = _message(customer, order, MessageId(f"post-{order.order}"))
-        await transport.publish(topics.from_customer(customer, "order"), message)
-
     async def _watch(self, transport: MqttTransport) -> None:
         """Take note of every order's first award."""
         found = self._found
         async for delivery in transport.deliveries():
-            at_s = time.monotonic()
-            body = self._taken(delivery).body
+            delivery.ack()
+            found.events += 1
+            at_s, body = time.monotonic(), decode(delivery.payload, limit=MAX_OUTBOUND_BYTES).body
             if isinstance(body, OrderReply) and body.result == "refused":
                 found.refused += 1
             elif isinstance(body, OrderEvent) and body.view.state is OrderState.AWARDED:
                 found.heard_s.setdefault(body.view.order, at_s)
             if len(found.heard_s) + found.refused == self._site.size.orders:
                 self._over.set()
-
-    # --- robots ----------------------------------------------------------------------------------------------------------
-
-    async def _robot(self, number: int) -> None:
-        name, robot = robot_id(number), self._robots[robot_id(number)]
-        lost = _message(name, Presence(status="lost", zone=ZONE), MessageId(derive("will", name)))
-        will = Will(topics.state(name, "presence"), lost)
-        filters = [(topics.to_robot(name, "#"), 1), (topics.zone(ZONE, "#"), 1)]
-        async with contextlib.AsyncExitStack() as stack:
-            async with self._joining:
-                transport = await stack.enter_async_context(self._connected(name, filters, will))
-                greetings: dict[str, AnyBody] = {"announce": self._site.announce(number), "presence": self._site.present()}
-                for kind, greeting in greetings.items():
-                    hello = _message(name, greeting, MessageId(derive(kind, name)))
-                    await transport.publish(topics.state(name, kind), hello, retain=True)
-                self._joined += 1
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            tasks.create_task(self._sense(transport, robot), name=f"{name} senses")
-            async for delivery in transport.deliveries():
-                message = self._taken(delivery)
-                body = message.body
-                said = robot.hear(message.id, body, time.time_ns())
-                if isinstance(body, Call):
-                    self._found.rounds = max(self._found.rounds, body.round)
-                    later_s = self._ask_cost_s * len(body.lots)
-                    tasks.create_task(self._say(transport, robot, said, later_s), name=f"{name} asks")
-                else:
-                    await self._say(transport, robot, said)
-
-    async def _sense(self, transport: MqttTransport, robot: SiteRobot) -> None:
-        while True:
-            await self._say(transport, robot, robot.sense(time.time_ns()))
-            await asyncio.sleep(SENSE_S)
-
-    async def _say(self, transport: MqttTransport, robot: SiteRobot, said: list[Say], later_s: float = 0.0) -> None:
-        await asyncio.sleep(later_s)
-        for say in said:
-            self._found.sent[say.kind] += 1
-            with contextlib.suppress(BrokerError):  # said again by the agent if it must arrive
-                message = _message(robot.id, say.body, say.id)
-                await transport.publish(topics.from_robot(robot.id, ZONE, say.kind), message)
-
-    def _taken(self, delivery: Delivery) -> Envelope:
-        """Acknowledge and count a message; return it."""
-        delivery.ack()
-        self._found.received[topics.parse(delivery.topic).kind] += 1
-        return decode(delivery.payload, limit=MAX_OUTBOUND_BYTES)
-
-
-class _Connection:
-    """A transport from when it is connected until the end."""
-
-    def __init__(self, transport: MqttTransport) -> None:
-        self._transport = transport
-
-    async def __aenter__(self) -> MqttTransport:
-        await self._transport.__aenter__()
-        await self._transport.connected.wait()
-        return self._transport
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._transport.__aexit__(None, None, None)
-
-
-def _message(name: str, body: AnyBody, message: MessageId) -> bytes:
-    return encode(Envelope(id=message, ts=time.time_ns(), src=Identifier(name), sid=1, body=body))
 
 
 def _cpu_s(pid: int) -> float:

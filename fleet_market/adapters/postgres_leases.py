@@ -1,12 +1,13 @@
 """Who runs which zone: leases that several daemons share in a PostgreSQL database.
 
 All times are the database's. A lease that is not renewed ends after `LEASE_S`; its zone is then anybody's, under the next
-epoch.
+epoch. Every statement is a transaction of its own: a daemon that is frozen between two of them locks nobody out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import socket
@@ -17,15 +18,17 @@ from typing import Self
 
 import psycopg
 
-from fleet_market.adapters.postgres_store import LEASES, Db, connect, migrate, sql, told
+from fleet_market.adapters.postgres_store import LEASES, Db, connect, lock_of, migrate, told
 from fleet_market.adapters.store_base import migrations
 from fleet_market.ids import ZoneId
 from fleet_market.ports import Lease, Member, Roll
 
+log = logging.getLogger(__name__)
+
 LEASE_S = 5.0
 """How long a daemon may be silent: a pause of its machine or its network below this costs nothing. [assumption]"""
-LOCK_TIMEOUT_MS = 1000
-"""A holder may be in the middle of a commit: whoever claims its zone tries again later."""
+STALLED = timedelta(seconds=1)
+"""A holder that has stopped in the middle of a commit is cut off this long after the end of its lease."""
 FORGET = timedelta(hours=1)
 SETUP = 0x464D4B54, 0
 """Advisory lock under which the tables are made."""
@@ -44,13 +47,26 @@ _FREE = """
 SELECT wanted FROM unnest(%(zones)s::text[]) AS wanted LEFT JOIN lease ON lease.zone = wanted
 WHERE lease.zone IS NULL OR lease.until < clock_timestamp()
 """
-_CLAIM = """
+_CLAIM_NEW = """
 INSERT INTO lease (zone, epoch, holder, until)
 VALUES (%(zone)s, 1, %(name)s, clock_timestamp() + %(lease)s::interval)
-ON CONFLICT (zone) DO UPDATE SET epoch = lease.epoch + 1, holder = excluded.holder, until = excluded.until
-WHERE lease.until < clock_timestamp() RETURNING epoch
+ON CONFLICT DO NOTHING RETURNING epoch
 """
-_RELEASE = "UPDATE lease SET until = clock_timestamp() WHERE zone = %(zone)s AND epoch = %(epoch)s"
+_CLAIM = """
+WITH free AS (
+    SELECT zone FROM lease WHERE zone = %(zone)s AND until < clock_timestamp() FOR UPDATE SKIP LOCKED)
+UPDATE lease SET epoch = epoch + 1, holder = %(name)s, until = clock_timestamp() + %(lease)s::interval
+FROM free WHERE lease.zone = free.zone RETURNING epoch
+"""
+"""The row is locked while its holder is in the middle of a commit: whoever claims the zone tries again later."""
+_CUT_OFF = """
+SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND classid = %(lock)s AND objid = %(number)s AND datname = current_database()
+    AND xact_start < clock_timestamp() - %(stalled)s::interval
+    AND EXISTS (SELECT 1 FROM lease WHERE zone = %(zone)s AND until < clock_timestamp() - %(stalled)s::interval)
+"""
+_RELEASE = "UPDATE lease SET until = clock_timestamp(), holder = '' WHERE zone = %(zone)s AND epoch = %(epoch)s"
+"""Without its holder: a renewal that is under way does not bring it back."""
 _LEAVE = "UPDATE lease SET until = clock_timestamp() WHERE holder = %s AND until > clock_timestamp()"
 
 
@@ -60,7 +76,7 @@ class PostgresLeases:
     def __init__(self, connection: Db, database: str, lease_s: float = LEASE_S) -> None:
         self._db, self._database, self.lease_s = connection, database, lease_s
         self._busy = threading.Lock()
-        """One session has one transaction, and the methods may be called from several threads."""
+        """The methods may be called from several threads."""
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
     @classmethod
@@ -100,7 +116,7 @@ class PostgresLeases:
     def roll(self, zones: Collection[ZoneId], held: Mapping[ZoneId, Lease]) -> Roll:
         """Sign on and renew the leases; see `fleet_market.ports.Leases`."""
         values = self._values() | {"zones": list(zones), "held": len(held), "mine": list(held)}
-        with self._busy, told(self._database), self._db.transaction():
+        with self._busy, told(self._database):
             self._db.execute(_SIGN_ON, values)
             renewed = set(self._db.execute(_RENEW, values).fetchall())
             self._db.execute("DELETE FROM daemon WHERE until < clock_timestamp() - %s::interval", (FORGET,))
@@ -114,12 +130,12 @@ class PostgresLeases:
 
     def claim(self, zone: ZoneId) -> Lease | None:
         """Take a free zone; None if another was faster."""
-        try:
-            with self._busy, told(self._database, but=psycopg.errors.LockNotAvailable), self._db.transaction():
-                self._db.execute(sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-                row = self._db.execute(_CLAIM, self._values() | {"zone": zone}).fetchone()
-        except psycopg.errors.LockNotAvailable:
-            return None
+        lock, number = lock_of(zone)
+        values = self._values() | {"zone": zone, "lock": lock, "number": number, "stalled": STALLED}
+        with self._busy, told(self._database):
+            row = self._db.execute(_CLAIM_NEW, values).fetchone() or self._db.execute(_CLAIM, values).fetchone()
+            if row is None and self._db.execute(_CUT_OFF, values).fetchall():
+                log.warning("zone %s: its former holder had stopped in the middle of a commit and is cut off", zone)
         return None if row is None else Lease(zone, row[0])
 
     def release(self, lease: Lease) -> None:

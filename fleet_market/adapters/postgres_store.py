@@ -48,8 +48,6 @@ _SETTINGS = {
     "keepalives_count": 3, "tcp_user_timeout": 10_000,
 }  # fmt: skip
 """A server that is out of reach is noticed within some ten seconds."""
-STALLED_S = 10
-"""A transaction of a daemon that has stopped in its middle is ended after this long: it would hold up its successor."""
 FETCH_ROWS = 2000
 
 _COLUMNS = {
@@ -158,8 +156,6 @@ class PostgresStore(PostgresReader):
             with told(name):
                 _take_lock(db, name, zone, shared=lease is not None)
                 _insist_on_durability(db, name)
-                if lease is not None:
-                    db.execute(sql(f"SET idle_in_transaction_session_timeout = '{STALLED_S}s'"))
                 beside, _ = connect(address, schema_of(zone))
                 store = cls(db, name, beside, lease)
                 with db.transaction():
@@ -315,8 +311,13 @@ def connect(address: str, schema: str) -> tuple[Db, str]:
     return db, name
 
 
+def lock_of(zone: ZoneId) -> tuple[int, int]:
+    """Return the advisory lock that every session holds which writes to a zone: shared under a lease, else alone."""
+    return LOCK, zlib.crc32(zone.encode()) >> 1
+
+
 def _take_lock(db: Db, name: str, zone: ZoneId, *, shared: bool) -> None:
-    lock = (LOCK, zlib.crc32(zone.encode()) >> 1)
+    lock = lock_of(zone)
     how = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
     row = db.execute(sql(f"SELECT {how}(%s, %s)"), lock).fetchone()
     if row is None or row[0]:
@@ -342,11 +343,11 @@ def _insist_on_durability(db: Db, name: str) -> None:
 
 
 @contextmanager
-def told(name: str, but: type[psycopg.Error] = psycopg.IntegrityError) -> Iterator[None]:
-    """Turn errors of the database into ours, but for one kind: the refusal of what the ledger decided."""
+def told(name: str) -> Iterator[None]:
+    """Turn errors of the database into ours, but for a refusal of what the ledger decided."""
     try:
         yield
-    except but:
+    except psycopg.IntegrityError:
         raise
     except psycopg.Error as error:
         text = " ".join(str(error).split())

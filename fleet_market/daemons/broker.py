@@ -67,6 +67,8 @@ class Broker:
         self._started_s = time.monotonic()
         self._draining = False
         self._runs: dict[ZoneId, asyncio.Task[None]] = {}
+        self._stopping: set[ZoneId] = set()
+        """Of those that run, the zones that have been told to stop."""
         self._leases: dict[ZoneId, Lease] = {}
         self._free_since: dict[ZoneId, float] = {}
         self._failed: dict[ZoneId, tuple[float, BaseException]] = {}
@@ -143,19 +145,19 @@ class Broker:
     async def _share(self, leases: Leases, tasks: asyncio.TaskGroup) -> None:
         while True:
             roll = await self._roll(leases)
-            for zone in roll.lost & self._runs.keys():
+            for zone in roll.lost & self._runs.keys() - self._stopping:
                 log.warning("zone %s: another daemon has taken it over", zone)
-                await self._stop(zone)
+                self._stop(zone)
             if (lease := await self._claim(leases, roll)) is not None:
                 self._leases[lease.zone] = lease
                 run = self._serve(leases, lease)
                 self._runs[lease.zone] = tasks.create_task(run, name=f"zone {lease.zone}")
                 continue
-            if all(self.servers[zone].ready.is_set() for zone in self._runs):
+            if not self._stopping and all(self.servers[zone].ready.is_set() for zone in self._runs):
                 self.ready.set()
                 if (surplus := to_give_away(list(self._runs), roll.others)) is not None:
                     log.info("zone %s: given away to a daemon that runs fewer", surplus)
-                    await self._stop(surplus)
+                    self._stop(surplus)
             await asyncio.sleep(BEAT_S)
 
     async def _roll(self, leases: Leases) -> Roll:
@@ -196,12 +198,13 @@ class Broker:
             self._failed[lease.zone] = time.monotonic() + RETRY_S, group
         finally:
             del self._runs[lease.zone], self._leases[lease.zone]
+            self._stopping.discard(lease.zone)
             await asyncio.to_thread(leases.release, lease)
 
-    async def _stop(self, zone: ZoneId) -> None:
-        run = self._runs[zone]
-        run.cancel()
-        await asyncio.wait([run])
+    def _stop(self, zone: ZoneId) -> None:
+        """Have a zone stop; nobody waits for it, for that would hold up the leases of the others."""
+        self._stopping.add(zone)
+        self._runs[zone].cancel()
 
 
 def _first(error: BaseException) -> BaseException:

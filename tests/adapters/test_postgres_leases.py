@@ -1,9 +1,12 @@
 """Leases on a real PostgreSQL: one holder, a new epoch for each, and writes under an old one that match nothing."""
 
 import threading
+import time
+from datetime import timedelta
 
 import pytest
 
+from fleet_market.adapters import postgres_leases
 from fleet_market.adapters.stores import open_leases, open_reader, open_store
 from fleet_market.errors import InputError, LeaseLostError, StoreError
 from fleet_market.ids import ZoneId
@@ -45,6 +48,7 @@ def test_a_zone_has_one_holder_and_every_holder_a_later_epoch(address):
         one.release(first)
         assert one.claim(MAIN) is None, "an old holder cannot give away what it has lost"
         other.release(second)
+        assert other.roll(BOTH, {MAIN: second}).lost == {MAIN}, "what was released is not renewed"
         assert one.claim(MAIN) == Lease(MAIN, 3)
 
 
@@ -112,33 +116,63 @@ def test_a_write_under_an_old_lease_matches_nothing(address):
             assert len(list(reader.events())) == 3
 
 
-def test_a_take_over_waits_for_a_commit_that_is_under_way(address, monkeypatch):
-    """Else it would read a log to which the old holder still adds."""
+@pytest.fixture
+def in_a_commit(address, monkeypatch):
+    """A store whose lease has run out and which is in the middle of a commit; `go_on` lets it go on."""
     from fleet_market.adapters.postgres_store import PostgresStore
 
-    books, middle, go_on = Books(), threading.Event(), threading.Event()
-    with open_leases(address) as leases, open_store(address, MAIN, leases.claim(MAIN)) as old:
-        insert = PostgresStore._insert
+    insert, middle, go_on, errors = PostgresStore._insert, threading.Event(), threading.Event(), []
 
-        def slow(self, table, rows):
-            insert(self, table, rows)
-            if table == "event" and self is old:
-                self._db.execute("SELECT 1").fetchone()
-                middle.set()
-                go_on.wait(10)
+    def slow(self, table, rows):
+        insert(self, table, rows)
+        if table == "event":
+            self._db.execute("SELECT 1").fetchone()
+            middle.set()
+            go_on.wait(30)
 
-        monkeypatch.setattr(PostgresStore, "_insert", slow)
+    def commit(store):
+        try:
+            store.commit([Books().gift()])
+        except StoreError as error:
+            errors.append(error)
+
+    with open_leases(address) as leases, open_store(address, MAIN, leases.claim(MAIN)) as store:
         run_out(address)
-        writer = threading.Thread(target=old.commit, args=([books.gift()],))
+        monkeypatch.setattr(PostgresStore, "_insert", slow)
+        writer = threading.Thread(target=commit, args=(store,))
         writer.start()
         assert middle.wait(10)
+        monkeypatch.setattr(PostgresStore, "_insert", insert)
+
+        def finish():
+            go_on.set()
+            writer.join()
+            return errors
+
+        yield finish
+        finish()
+
+
+def test_a_take_over_waits_for_a_commit_that_is_under_way(address, in_a_commit, monkeypatch):
+    """Else it would read a log to which the old holder still adds."""
+    monkeypatch.setattr(postgres_leases, "STALLED", timedelta(hours=1))
+    with open_leases(address) as leases:
         assert leases.claim(MAIN) is None, "the old holder is in the middle of a commit"
-        go_on.set()
-        writer.join()
-        new = leases.claim(MAIN)
-        assert new is not None
-        with open_store(address, MAIN, new) as store:
+        assert in_a_commit() == []
+        with open_store(address, MAIN, leases.claim(MAIN)) as store:
             assert len(list(store.events())) == 1
+
+
+def test_a_holder_that_stops_in_the_middle_of_a_commit_is_cut_off(address, in_a_commit, monkeypatch):
+    monkeypatch.setattr(postgres_leases, "STALLED", timedelta(0))
+    with open_leases(address) as leases:
+        assert leases.claim(MAIN) is None, "first it is cut off"
+        deadline = time.monotonic() + 10
+        while (lease := leases.claim(MAIN)) is None and time.monotonic() < deadline:
+            pass
+        with open_store(address, MAIN, lease) as store:
+            assert in_a_commit(), "it has heard of it"
+            assert list(store.events()) == []
 
 
 def test_every_zone_has_tables_of_its_own(address):

@@ -24,6 +24,7 @@ from fleet_market.ledger import Transfer, TransferKind, account
 from fleet_market.market import Command, Halt, Market, OpenMarket, order_faults
 from fleet_market.market.commands import read_logged
 from fleet_market.market.market import tick
+from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.market.state import WORLD
 from fleet_market.protocol.messages import (
     MAX_LEVELS,
@@ -437,6 +438,18 @@ def test_a_restart_frees_those_who_had_let_go():
     said = town.give("market", OpenMarket(zone="main", epoch=2, seed="s", terms=MarketTerms(), customers={}))
     assert [b.contracts for b in said if isinstance(b, Keep)] == [(contract,)]
     assert town.market.state.resale is None
+
+
+@pytest.mark.parametrize("lost", [Reauction, Prepare])
+def test_an_open_re_auction_survives_a_snapshot(lost):
+    town = ResaleTown(ROBOTS)
+    town.deal_out(FAR)
+    town.lost = {lost}
+    town.wait(0.3)
+    state = town.market.state
+    again = read_snapshot(write_snapshot(state))
+    assert again.resale == state.resale is not None
+    assert write_snapshot(again) == write_snapshot(state)
 
 
 def test_a_halt_ends_what_is_on_sale_frees_those_who_had_let_go_and_lets_nothing_be_sold_on():

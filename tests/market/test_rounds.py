@@ -582,3 +582,50 @@ def test_slow_robots_cannot_hold_a_batch_up_for_ever():
             town.answer(robot, lambda _: 3 * CREDIT)
     assert town.now_ns <= 12 * S
     assert sum(town.order(f"o{n}").state is OrderState.AWARDED for n in range(30)) >= 20
+
+
+# --- large fleets --------------------------------------------------------------------------------------------------------
+
+
+def fleet_of(count):
+    return Town(robots=[(f"r{n}", f"owner{n}") for n in range(count)])
+
+
+def test_a_round_goes_on_while_answers_come():
+    town = fleet_of(60)
+    town.post()
+    town.next_call()
+    begun = town.now_ns
+    for n in range(11):
+        town.answer(f"r{n}", lambda _: 3 * CREDIT)
+        town.wait(0.2)
+    call = town.market.state.call
+    assert town.now_ns - begun > 2.1 * S
+    assert call is not None
+    assert call.round == 1
+    said = town.wait(0.6)
+    assert len([b for b in said if isinstance(b, Award)]) == 1
+
+
+def test_no_trickle_of_answers_keeps_a_round_open_for_ever():
+    town = fleet_of(60)
+    town.post()
+    town.next_call()
+    begun = town.now_ns
+    for n in range(60):
+        if town.market.state.call is None or f"r{n}" not in town.market.state.call.waiting:
+            break
+        town.answer(f"r{n}", lambda _: 3 * CREDIT)
+        town.wait(0.4)
+    assert town.now_ns - begun <= 3.0 * S
+
+
+def test_the_first_answer_may_take_longer_where_many_are_asked():
+    few, many = fleet_of(2), fleet_of(300)
+    for town in (few, many):
+        town.post()
+        town.next_call()
+        town.wait(2.3)
+    assert (few.market.state.batches, many.market.state.batches) == (2, 1)
+    many.wait(0.5)
+    assert many.market.state.batches == 2

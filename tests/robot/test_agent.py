@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from robot_yard import CREDIT, DOCKS, OVER, PLACES, TICK_S, Yard
 
 from fleet_market.body import End, Link
-from fleet_market.protocol.messages import Complete, OrderState
+from fleet_market.protocol.messages import Complete, OrderState, Phase, Progress
 from fleet_market.robot.agent import Doing
 
 
@@ -68,6 +68,30 @@ def test_the_market_hears_at_once_how_far_a_task_is_and_whether_the_parcel_is_ab
             behind = behind + 1 if known and told != known[0] else 0
             assert behind <= 1, (told, known)
     assert order.state is OrderState.SETTLED
+
+
+def test_contracts_that_wait_give_a_sign_of_life_three_times_in_a_lease():
+    yard, signs = Yard(), Counter()
+    handle = yard.market.handle
+
+    def counting(command):
+        if isinstance(command.body, Progress):
+            signs[command.body.contract, command.body.phase] += 1
+        return handle(command)
+
+    yard.market.handle = counting
+    for i in range(12):
+        yard.order(f"o{i}", PLACES[i], DOCKS[i % 4])
+    yard.run(10)
+    contracts = yard.market.state.contracts
+    waiting = {name for name, contract in contracts.items() if contract.phase is Phase.QUEUED}
+    signs.clear()
+    yard.run(yard.market.state.terms.lease_s)
+    still = [name for name in waiting if name in contracts and contracts[name].phase is Phase.QUEUED]
+    assert still
+    assert all(2 <= signs[name, Phase.QUEUED] <= 4 for name in still), signs
+    aboard = [count for (_, phase), count in signs.items() if phase is Phase.TO_DROPOFF]
+    assert max(aboard) > 4
 
 
 @pytest.mark.parametrize("aboard", [False, True])
