@@ -49,7 +49,7 @@ class ZoneStatus(_Line):
 
     zone: ZoneId
     phase: Phase
-    """``elsewhere``: another daemon runs it, or nobody yet. ``failed``: this one cannot run it. ``paused``: too much waits."""
+    """``elsewhere``: another daemon runs it, or nobody. ``failed``: this one cannot run it. ``paused``: too much waits."""
     reason: str = ""
     """Of a halt: what the operator has said. Else what is wrong, if anything is."""
     connected: bool = False
