@@ -5,18 +5,24 @@ import io
 import os
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
 from fleet_market.testing.simulation import Scenario, simulate
 
-SEEDS = 300
+SEEDS = 120
 QUIET = {"faults": frozenset(), "owners": 2, "robots": 4, "sqlite": False, "real_traffic": False}
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, 25))
+@cache
+def run_of(seed):
+    return simulate(seed)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, 20))
 def test_the_invariants_hold_whatever_goes_wrong(first):
-    broken = {seed: report.faults for seed in range(first, first + 25) if (report := simulate(seed)).faults}
+    broken = {seed: run_of(seed).faults for seed in range(first, first + 20) if run_of(seed).faults}
     assert not broken, f"python -m benchmarks.simulate --seed {min(broken)} --trace"
 
 
@@ -38,7 +44,7 @@ def test_a_seed_repeats_to_the_byte_in_another_process_and_after_other_seeds():
 
 
 def test_other_seeds_are_other_runs():
-    assert len({simulate(seed).digest for seed in range(4)}) == 4
+    assert len({run_of(seed).digest for seed in range(4)}) == 4
 
 
 def test_without_faults_everything_is_done_and_paid():
@@ -55,7 +61,7 @@ def test_without_faults_everything_is_done_and_paid():
 
 
 def test_the_seeds_between_them_have_every_fault_and_every_end():
-    reports = [simulate(seed) for seed in range(30)]
+    reports = [run_of(seed) for seed in range(40)]
     assert {end for report in reports for end in report.orders} == {"settled", "expired", "failed", "cancelled"}
     assert sum(report.starts > 1 for report in reports) > 5
     assert sum(report.lost for report in reports) > 0

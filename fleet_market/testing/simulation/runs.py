@@ -88,11 +88,6 @@ class Simulation:
         lies = Lies(completes_at_once="liar" in scenario.faults and number == 0)
         return RobotMachine(self, robot, f"owner-{number % scenario.owners}", scenario.skew_s[number], lies)
 
-    @staticmethod
-    def is_market(client_id: str) -> bool:
-        """Return whether a client is one of the market's sessions."""
-        return is_market(client_id)
-
     def put_parcel(self, plan: OrderPlan) -> None:
         """Put an order's parcel where it is to be picked up, unless it is there already."""
         place = site.PLACES[plan.pickup]
@@ -122,6 +117,8 @@ class Simulation:
                 break
         if not self.watch.faults:
             self.watch.last_look()
+        for trouble in self.loop.trouble:
+            self.watch.fault(trouble)
         return self._report()
 
     def _report(self) -> Report:

@@ -21,6 +21,7 @@ from fleet_market.protocol.messages import Accept, Award, OrderEvent, OrderState
 from fleet_market.robot.effects import Effect, Say
 from fleet_market.testing.simulation import site
 from fleet_market.testing.simulation.bodies import Parcel
+from fleet_market.testing.simulation.machines import is_market
 from fleet_market.testing.simulation.network import Message
 from fleet_market.testing.simulation.scenario import TERMS
 
@@ -151,7 +152,7 @@ class Watch:
     def acknowledged(self, client: str, message: Message) -> None:
         """Look at an acknowledgement: what a market acknowledges must be durable."""
         writer = self._sim.market.writer
-        if not self._sim.is_market(client) or writer is None or not writer.undurable:
+        if not is_market(client) or writer is None or not writer.undurable:
             return
         if topics.parse(message.topic).kind in NOT_STORED or not message.payload:
             return
@@ -161,7 +162,7 @@ class Watch:
 
     def published(self, client: str, topic: str, payload: bytes) -> None:
         """Look at a message that is sent: what follows from an input must not go out before the input is durable."""
-        if not self._sim.is_market(client):
+        if not is_market(client):
             return
         address = topics.parse(topic)
         if address.direction == "view" and address.kind == "order":
