@@ -19,6 +19,7 @@ from fleet_market.protocol.messages import AnyBody, Call, Presence
 from fleet_market.robot.effects import Say
 
 HOST, KEEPALIVE_S, SENSE_S = "127.0.0.1", 60, 1.0
+AGAIN_S = 0.1
 JOINING = 50
 """Robots that connect at once."""
 
@@ -83,7 +84,7 @@ class _Robots:
             await transport.connected.wait()
             for kind, body in (("announce", self._site.announce(number)), ("presence", self._site.present())):
                 hello = message(name, body, MessageId(derive(kind, name)))
-                await transport.publish(topics.state(name, kind), hello, retain=True)
+                await insist(transport, topics.state(name, kind), hello, retain=True)
         return transport
 
     async def _listen(self, transport: MqttTransport, robot: SiteRobot, tasks: asyncio.TaskGroup) -> None:
@@ -113,6 +114,15 @@ class _Robots:
             with contextlib.suppress(BrokerError):  # said again by the agent if it must arrive
                 payload = message(robot.id, say.body, say.id)
                 await transport.publish(topics.from_robot(robot.id, ZONE, say.kind), payload)
+
+
+async def insist(transport: MqttTransport, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    """Publish a message, again and again until the broker confirms it: on a busy machine that takes its time."""
+    while True:
+        with contextlib.suppress(BrokerError):
+            await transport.publish(topic, payload, retain=retain)
+            return
+        await asyncio.sleep(AGAIN_S)
 
 
 def message(name: str, body: AnyBody, message_id: MessageId) -> bytes:
