@@ -178,7 +178,7 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
     agent = AgentConfig(ROBOT, kind.type, floor.homes[ROBOT], floor.chargers, Tariff(300_000), floor.roadmap, new_session())
     daemon, driver = ZoneServer(config, zone, Brake()), Patient(floor.homes[ROBOT])
     robot = RobotDaemon(RobotConfig(agent, OwnerId("acme"), mqtt.host, mqtt.port, keys=keys.folder), driver, daemon.clock)
-    daemon.guard.tls = robot._guard.tls = None
+    daemon.guard.tls = robot.guard.tls = None
     stage = Stage(daemon, robot, driver, keys.folder)
     stage.ann = Requester(mqtt.host, mqtt.port, CustomerId("ann"), keys=keys.folder)
     stage.ann._transport._tls = None
@@ -423,7 +423,7 @@ async def test_the_market_is_not_moved_by(stage, name):
 @pytest.mark.parametrize("name", TO_ROBOT)
 async def test_the_robot_is_not_moved_by(stage, name):
     attack, reason = TO_ROBOT[name]
-    guard = stage.robot._guard
+    guard = stage.robot.guard
     before, counts, shots = await strike(stage, attack, guard)
     await _until(lambda: sum(guard.rejected.values()) >= before + shots)
     assert {r for r in guard.rejected if guard.rejected[r] > counts.get(r, 0)} == {reason}
