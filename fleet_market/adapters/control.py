@@ -28,7 +28,7 @@ MAX_PATH = 107
 ANSWER_S = 30.0
 """How long a request may take: a zone that is still recovering is waited for."""
 
-Phase = Literal["elsewhere", "starting", "open", "paused", "halted", "draining"]
+Phase = Literal["elsewhere", "failed", "starting", "open", "paused", "halted", "draining"]
 
 
 class _Line(BaseModel):
@@ -49,7 +49,7 @@ class ZoneStatus(_Line):
 
     zone: ZoneId
     phase: Phase
-    """``elsewhere``: another daemon runs it, or nobody yet. ``paused``: too much waits for a new batch."""
+    """``elsewhere``: another daemon runs it, or nobody. ``failed``: this one cannot run it. ``paused``: too much waits."""
     reason: str = ""
     """Of a halt: what the operator has said. Else what is wrong, if anything is."""
     connected: bool = False
@@ -74,7 +74,7 @@ class ZoneStatus(_Line):
     @property
     def well(self) -> bool:
         """Whether there is nothing to mend: a halt is the operator's own will."""
-        return self.phase == "elsewhere" or (self.connected and self.phase not in ("starting", "paused"))
+        return self.phase == "elsewhere" or (self.connected and self.phase not in ("failed", "starting", "paused"))
 
 
 class DaemonStatus(_Line):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from fleet_market.adapters.control import DaemonStatus, Request
+from fleet_market.adapters.control import DaemonStatus, Request, ZoneStatus
 from fleet_market.adapters.intake import Brake
 from fleet_market.adapters.stores import open_leases
 from fleet_market.daemons.sharing import may_claim, to_give_away
@@ -102,8 +102,14 @@ class Broker:
             version=version("fleet-market"),
             pid=os.getpid(),
             uptime_s=round(time.monotonic() - self._started_s, 3),
-            zones=tuple(server.status() for server in self.servers.values()),
+            zones=tuple(self._status_of(zone) for zone in self.servers),
         )
+
+    def _status_of(self, zone: ZoneId) -> ZoneStatus:
+        status = self.servers[zone].status()
+        if zone not in self._failed or self.servers[zone].running:
+            return status
+        return status.model_copy(update={"phase": "failed", "reason": str(_first(self._failed[zone][1]))})
 
     async def obey(self, request: Request) -> DaemonStatus:
         """Do what the operator wants, and return how things are then.

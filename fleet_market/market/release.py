@@ -18,6 +18,7 @@ def release_orders(state: State, now_ns: int, out: Outcome) -> None:
     have.
     """
     due = [(state.order_times.number(name), name) for name in state.order_times.due(now_ns)]
+    out.changed = out.changed or bool(due)  # the timetable is another one
     waiting: dict[Group, None] = {}
     while due:
         order = state.live.get(heapq.heappop(due)[1])

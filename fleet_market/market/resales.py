@@ -55,7 +55,7 @@ class Resales:
                     late = ", ".join(sorted(pending.unprepared))
                     self._drop(resale, pending, f"{late} did not let go in time", now_ns, out)
             else:
-                resale.waiting = set()
+                resale.waiting, out.changed = set(), True
                 self._go_on(resale, now_ns, out)
         idle = state.resale is None and state.call is None and not (state.paused or state.halted)
         if idle and state.terms.resale and now_ns >= state.next_resale_ns:

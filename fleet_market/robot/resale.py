@@ -79,10 +79,12 @@ class Reseller:
 
     def let_go(self, body: Prepare, now_ns: int) -> None:
         """Freeze contracts for which somebody else has been found; refuse if any of them has begun."""
-        tasks = self._free(body.contracts)
-        if tasks is not None:
-            self._now.frozen.update((name, (body.call, now_ns)) for name in body.contracts)
-        answer = Prepared(call=body.call, contracts=body.contracts, agreed=tasks is not None)
+        frozen = self._now.frozen
+        agreed = all(name in frozen and frozen[name][0] == body.call for name in body.contracts)
+        if not agreed and self._free(body.contracts) is not None:
+            frozen.update((name, (body.call, now_ns)) for name in body.contracts)
+            agreed = True
+        answer = Prepared(call=body.call, contracts=body.contracts, agreed=agreed)
         self._voice.must_say("prepared", answer, now_ns, body.call)
 
     def keep(self, body: Keep) -> None:

@@ -133,6 +133,10 @@ async def test_a_zone_whose_books_are_damaged_leaves_the_others_alone(mqtt_broke
         await both.ready.wait()
     assert not both.servers[NORTH].ready.is_set()
     assert "zone north: " in caplog.text
+    main, north = both.status().zones
+    assert (main.phase, main.well) == ("open", True)
+    assert (north.phase, north.well) == ("failed", False)
+    assert "event 1" in north.reason
     running.cancel()
     await asyncio.wait([running])
     with pytest.RaisesGroup(LedgerMismatchError, flatten_subgroups=True):

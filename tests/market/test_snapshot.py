@@ -15,6 +15,7 @@ from fleet_market.ids import OrderId
 from fleet_market.ledger import Event, Snapshot
 from fleet_market.market import Checkpoint, Command, Market, OpenMarket, Outcome, SnapshotError, order_faults, resume
 from fleet_market.market.commands import SELF
+from fleet_market.market.market import tick
 from fleet_market.market.snapshot import form, read_snapshot, write_snapshot
 from fleet_market.protocol.messages import OrderState, PostOrder
 from fleet_market.testing.market_load import CREDIT_UC, MarketLoad, Yard
@@ -62,6 +63,27 @@ def test_a_market_goes_on_from_a_snapshot_with_the_same_decisions_to_the_byte(se
             assert market.handle(command).digest() == digest
         assert market.ledger.balances() == business.market.ledger.balances()
         assert write_snapshot(market.state) == write_snapshot(business.market.state)
+
+
+def test_an_input_that_is_not_logged_changes_nothing():
+    """Else a replay, which does not see it, would go on from another state."""
+    business = Business(4)
+    real, unlogged = business.market.handle, 0
+
+    def handle(command):
+        nonlocal unlogged
+        before = write_snapshot(business.market.state)
+        outcome = real(command)
+        if not outcome.changed:
+            unlogged += 1
+            assert write_snapshot(business.market.state) == before, command
+        return outcome
+
+    business.market.handle = handle
+    business.run(60)
+    for step in range(40):
+        business.handle(tick(business.load.now_ns + step * 10**7))
+    assert unlogged > 20
 
 
 def test_the_state_does_not_grow_with_its_history():

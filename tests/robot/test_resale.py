@@ -148,6 +148,15 @@ def hold_back(give, kind, source, body, *args, **more):
     return [] if isinstance(body, kind) else give(source, body, *args, **more)
 
 
+def test_a_robot_that_is_told_twice_to_let_go_agrees_twice_but_not_for_another_re_auction():
+    yard = Yard(terms=MarketTerms(resale=False))
+    agent, task = frozen(yard)
+    for call in (CALL, CallId("main:1:r2")):
+        body = Prepare(call=call, contracts=(task.award.contract,))
+        yard.carry_out(LEFT, agent.hear(MessageId(f"p-{call}"), body, yard.now_ns))
+    assert [body.agreed for body in said(yard, LEFT, Prepared)] == [True, True, False]
+
+
 def test_what_was_sold_is_forgotten_and_the_rest_is_done():
     yard = Yard(terms=MarketTerms(resale=False))
     agent, task = frozen(yard)
