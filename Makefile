@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench clean mosquitto postgres
+.PHONY: setup demo test check bench nightly clean mosquitto postgres
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ check: setup
 # Everything in full, into out/bench and docs/benchmarks.md; FLEET_MARKET_DATA names the folder of foreign data.
 bench: mosquitto postgres
 	$(BIN)/python -m benchmarks.page
+
+# The long forms of the crash and network tests, an hour each at most; started again after a stop it goes on.
+nightly: mosquitto postgres
+	$(BIN)/python -m benchmarks.nightly
 
 test: check mosquitto postgres
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""A fleet of which one half has expensive bidding software and the other half cheap software, on the real market core."""
+"""A fleet whose halves have different bidding software, on the real market core."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from random import Random
+from typing import Literal, TypeAlias
 
 from benchmarks._appending import AppendingBidder, Jobs
 from benchmarks._burst_site import SOC, ZONE, Site, Size, robot_id
@@ -47,11 +48,17 @@ NOT_COSTS = tuple(ASK_PARTS.index(part) for part in ("risk", "opportunity"))
 """Parts of an ask that cost nothing when a task is done as expected."""
 
 
+Software: TypeAlias = Literal["cheap", "usual", "expensive"]
+"""Usual is the product's own."""
+
+
 @dataclass(slots=True)
 class Tally:
     """What one robot has done, and what it had from it."""
 
-    expensive: bool
+    software: Software
+    first: bool
+    """Whether it is of the first half of the fleet."""
     done: int = 0
     paid_uc: int = 0
     cost_uc: int = 0
@@ -187,11 +194,11 @@ class Fleet:
         CPU time that the expensive software may take for one batch.
     seed : int
         Draws the orders.
-    usual : bool
-        Whether the other half has the product's own software instead of cheap software.
+    halves : pair of Software
+        Of the first half and the second half of the fleet.
     """
 
-    def __init__(self, batches: int, budget_s: float, seed: int, *, usual: bool = False) -> None:
+    def __init__(self, batches: int, budget_s: float, seed: int, halves: tuple[Software, Software]) -> None:
         rng = Random(seed)
         self._counts = [rng.choice(ORDERS) for _ in range(batches)]
         self._site = Site(Size(sum(self._counts), ROBOTS), seed)
@@ -201,11 +208,12 @@ class Fleet:
         for number in range(ROBOTS):
             config = self._site.agent_config(number)
             config = replace(config, type=config.type.model_copy(update={"parcels": PARCELS}))
-            tally = Tally(expensive=number // 2 % 2 == 1)
+            half = number // 2 % 2
+            tally = Tally(halves[half], half == 0)
             bidder: Bidder
-            if tally.expensive:
+            if tally.software == "expensive":
                 bidder = ReoptimisingBidder(config, budget_s, seed)
-            elif usual:
+            elif tally.software == "usual":
                 memory = Memory(config.type)
                 bidder = Bidder(config.type, config.roadmap, config.chargers, config.tariff, memory, config.surfaces)
             else:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks._burst_robots import HOST, Heard, message, run_robots
+from benchmarks._burst_robots import HOST, Heard, insist, message, run_robots
 from benchmarks._burst_site import ZONE, Site, Size
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
@@ -180,7 +180,7 @@ class _Customers:
                 await asyncio.sleep(begun + at_s - time.monotonic())
                 self._found.posted_s[order.order] = time.monotonic()
                 payload = message(customer, order, MessageId(f"post-{order.order}"))
-                await transport.publish(topics.from_customer(customer, "order"), payload)
+                await insist(transport, topics.from_customer(customer, "order"), payload)
 
         async with asyncio.TaskGroup() as posters:
             for number in range(POSTERS):

@@ -17,7 +17,7 @@ from benchmarks import report
 from benchmarks.report import ROOT
 
 PAGE = ROOT / report.PAGE
-NOT_BENCHMARKS = {"__init__", "report", "page", "metered_tasks", "wear_cells"}
+NOT_BENCHMARKS = {"__init__", "report", "page", "nightly", "metered_tasks", "wear_cells"}
 HEAD = """\
 # Benchmarks
 

@@ -107,6 +107,8 @@ class Engine:
         self._room = asyncio.Semaphore(MAX_SENDING)
         self._sending: set[asyncio.Task[None]] = set()
         self._seq = self._snapshot_seq = self._sent = self.now_ns = self.epoch = 0
+        self.snapshot_inputs = SNAPSHOT_INPUTS
+        """So many inputs after a snapshot the next is taken."""
         self.diverged: list[int] = []
         """Stored inputs that this program words or decides otherwise than the one that took them."""
 
@@ -210,7 +212,7 @@ class Engine:
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
         await self._effects.put(_Effect(stored, public, ack))
-        if self._seq >= self._snapshot_seq + SNAPSHOT_INPUTS:
+        if self._seq >= self._snapshot_seq + self.snapshot_inputs:
             self._snapshot_seq = self._seq
             await self.take(Command(SELF, Checkpoint(form=form()), self.now_ns))
         return stored

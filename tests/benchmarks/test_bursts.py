@@ -116,7 +116,7 @@ def test_a_burst_through_the_core_is_awarded_whole(site):
 
 
 def test_bidders_are_paid_what_their_orders_cost_the_customers():
-    fleet = Fleet(batches=8, budget_s=5.0, seed=3)
+    fleet = Fleet(batches=8, budget_s=5.0, seed=3, halves=("cheap", "expensive"))
     run = fleet.run()
     orders = fleet._market.state.orders.values()
     assert sum(t.paid_uc for t in run.tallies) == sum(order.price_uc or 0 for order in orders if order.settled_ns)

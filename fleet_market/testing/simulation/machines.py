@@ -165,6 +165,7 @@ class MarketMachine(Machine):
             "traffic": site.traffic(scenario.robots, real=scenario.real_traffic)
         })  # fmt: skip
         zone = Zone(config, store, self.writer, WallClock(self.clock.time_ns), guard)
+        zone.engine.snapshot_inputs = scenario.snapshot_inputs
         zone.recover()
         self.zone = zone
         self.starts += 1

@@ -67,6 +67,8 @@ class Scenario:
     sqlite: bool
     real_traffic: bool
     real_prices: bool
+    snapshot_inputs: int
+    """So many inputs after a snapshot of the market the next is taken."""
     weather: Weather = field(compare=False)
     skew_s: tuple[float, ...] = ()
     """By how much the clock of each robot is off."""
@@ -100,6 +102,7 @@ class Scenario:
             sqlite=seed % SQLITE_EVERY == SQLITE_EVERY - 1,
             real_traffic=seed % TRAFFIC_EVERY == 4,
             real_prices=rng.random() < REAL_PRICES,
+            snapshot_inputs=rng.choice((30, 100, 2_000)),
             weather=weather,
             skew_s=tuple(rng.uniform(-0.4, 0.4) for _ in range(robots)),
         )

@@ -1,0 +1,217 @@
+"""Message bodies: what robots, market, customers and oracle say to each other.
+
+Each body is frozen and strict, refuses unknown fields and non-finite numbers, and carries its `type`. Times are market
+times in nanoseconds; money is in micro-credits (``_uc``); places are metres and radians of the map frame.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fleet_market.protocol.messages.asks import Ask, AskLine, Call, DeclineLine, DeclineReason, Lot
+from fleet_market.protocol.messages.cleared import Band, Cleared
+from fleet_market.protocol.messages.contracts import (
+    Abort,
+    Accept,
+    Award,
+    Cancel,
+    Complete,
+    Decline,
+    Phase,
+    Progress,
+    Receipt,
+    Settle,
+    StepEvidence,
+)
+from fleet_market.protocol.messages.fields import (
+    ASK_PARTS,
+    MAX_ASKS,
+    MAX_BUNDLE,
+    MAX_GROUP,
+    MAX_LEVELS,
+    MAX_PRICE_UC,
+    MAX_PRIORITY,
+    MAX_STOPS,
+    MAX_TEXT,
+    MAX_TRADES_TOLD,
+    MAX_WAYPOINTS,
+    PRINTABLE,
+    Body,
+    Count,
+    Joules,
+    Kilograms,
+    Metres,
+    Parts,
+    Place,
+    Price,
+    Radians,
+    ShortText,
+    Text,
+    TimeNs,
+    WirePose,
+    printable,
+)
+from fleet_market.protocol.messages.orders import (
+    AskRecord,
+    CancelOrder,
+    FieldError,
+    LotRecord,
+    OrderEvent,
+    OrderReply,
+    OrderState,
+    OrderView,
+    PostOrder,
+    QuoteReply,
+    QuoteRequest,
+    RobotView,
+    StatusReply,
+    StatusRequest,
+    WhyReply,
+    WhyRequest,
+)
+from fleet_market.protocol.messages.resales import (
+    GainRecord,
+    Keep,
+    LevelView,
+    MoveRecord,
+    Offer,
+    Prepare,
+    Prepared,
+    Reauction,
+    ResaleAsk,
+    Traded,
+    TradeRecord,
+)
+from fleet_market.protocol.messages.robots import Announce, Auctioneer, ClockTick, Position, Presence
+from fleet_market.protocol.messages.ways import Release, Reroute, Route, RouteRequest, Stop
+
+AnyBody = Annotated[
+    Presence
+    | Announce
+    | Auctioneer
+    | Call
+    | Ask
+    | Award
+    | Accept
+    | Decline
+    | Progress
+    | Complete
+    | Abort
+    | Cancel
+    | Settle
+    | Receipt
+    | Reauction
+    | ResaleAsk
+    | Prepare
+    | Prepared
+    | Keep
+    | Offer
+    | RouteRequest
+    | Route
+    | Release
+    | Reroute
+    | Position
+    | PostOrder
+    | QuoteRequest
+    | CancelOrder
+    | WhyRequest
+    | StatusRequest
+    | OrderReply
+    | QuoteReply
+    | WhyReply
+    | StatusReply
+    | OrderEvent
+    | Cleared
+    | Traded
+    | Band
+    | ClockTick,
+    Field(discriminator="type"),
+]
+
+__all__ = [
+    "ASK_PARTS",
+    "MAX_ASKS",
+    "MAX_BUNDLE",
+    "MAX_GROUP",
+    "MAX_LEVELS",
+    "MAX_PRICE_UC",
+    "MAX_PRIORITY",
+    "MAX_STOPS",
+    "MAX_TEXT",
+    "MAX_TRADES_TOLD",
+    "MAX_WAYPOINTS",
+    "PRINTABLE",
+    "Abort",
+    "Accept",
+    "Announce",
+    "AnyBody",
+    "Ask",
+    "AskLine",
+    "AskRecord",
+    "Auctioneer",
+    "Award",
+    "Band",
+    "Body",
+    "Call",
+    "Cancel",
+    "CancelOrder",
+    "Cleared",
+    "ClockTick",
+    "Complete",
+    "Count",
+    "Decline",
+    "DeclineLine",
+    "DeclineReason",
+    "FieldError",
+    "GainRecord",
+    "Joules",
+    "Keep",
+    "Kilograms",
+    "LevelView",
+    "Lot",
+    "LotRecord",
+    "Metres",
+    "MoveRecord",
+    "Offer",
+    "OrderEvent",
+    "OrderReply",
+    "OrderState",
+    "OrderView",
+    "Parts",
+    "Phase",
+    "Place",
+    "Position",
+    "PostOrder",
+    "Prepare",
+    "Prepared",
+    "Presence",
+    "Price",
+    "Progress",
+    "QuoteReply",
+    "QuoteRequest",
+    "Radians",
+    "Reauction",
+    "Receipt",
+    "Release",
+    "Reroute",
+    "ResaleAsk",
+    "RobotView",
+    "Route",
+    "RouteRequest",
+    "Settle",
+    "ShortText",
+    "StatusReply",
+    "StatusRequest",
+    "StepEvidence",
+    "Stop",
+    "Text",
+    "TimeNs",
+    "TradeRecord",
+    "Traded",
+    "WhyReply",
+    "WhyRequest",
+    "WirePose",
+    "printable",
+]
