@@ -1,10 +1,10 @@
 """What re-trading is worth: tasks are dealt to robots at random, then sold on from robot to robot until nothing is gained.
 
-Ten robots of three kinds stand in the demo's warehouse. They know themselves from some tasks that they have done before, and
-price with the software that runs on robots; afterwards the queues of everyone before and after every trade are driven in the
-physics, which shows what the trades were really worth. Small instances are compared with the exact optimum (dynamic
-programming over all divisions and orders). Then does lying pay? One robot overstates or understates what it saves and asks,
-everyone else is honest: no rule without money from outside could exclude that (Myerson and Satterthwaite 1983).
+Ten robots of three kinds stand in the demo's warehouse. They know themselves from tasks that they have done before, and
+price with the software that runs on robots; afterwards the queues of everyone before and after every trade are driven in
+the physics, which shows what the trades were really worth. Small instances are compared with the exact optimum (dynamic
+programming over all divisions and orders). Then does lying pay? One robot overstates or understates what it saves and
+asks, everyone else is honest: no rule without money from outside could exclude that (Myerson and Satterthwaite 1983).
 """
 
 from __future__ import annotations
