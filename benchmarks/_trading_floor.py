@@ -84,12 +84,14 @@ class RealTrader:
     home : Pose
     floor : Floor
     tariff : Tariff
+    memory : Memory
+        What it has learned of itself.
     """
 
-    def __init__(self, name: RobotId, kind: RobotType, home: Pose, floor: Floor, tariff: Tariff) -> None:
+    def __init__(self, name: RobotId, kind: RobotType, home: Pose, floor: Floor, tariff: Tariff, memory: Memory) -> None:
         self.name, self.kind, self.home = name, kind, home
         config = AgentConfig(name, kind, home, floor.chargers, tariff, floor.roadmap, 1)
-        self.situation = Situation(config, Memory(kind))
+        self.situation = Situation(config, memory)
         self.situation.telemetry = Telemetry(
             seq=1, stamp_ns=0, link=Link.UP, pose=home, moving=False, battery=Battery(soc=0.95), payload_kg=0.0
         )

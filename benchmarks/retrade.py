@@ -1,19 +1,21 @@
 """What re-trading is worth: tasks are dealt to robots at random, then sold on from robot to robot until nothing is gained.
 
-Ten robots of three kinds stand in the demo's warehouse. They price with the software that runs on robots; afterwards the
-queues of everyone before and after every trade are driven in the physics, which shows what the trades were really worth.
-Small instances are compared with the exact optimum (dynamic programming over all divisions and orders). Then does lying
-pay? One robot overstates or understates what it saves and asks, everyone else is honest: no rule without money from
-outside could exclude that (Myerson and Satterthwaite 1983).
+Ten robots of three kinds stand in the demo's warehouse. They know themselves from tasks that they have done before, and
+price with the software that runs on robots; afterwards the queues of everyone before and after every trade are driven in
+the physics, which shows what the trades were really worth. Small instances are compared with the exact optimum (dynamic
+programming over all divisions and orders). Then does lying pay? One robot overstates or understates what it saves and
+asks, everyone else is honest: no rule without money from outside could exclude that (Myerson and Satterthwaite 1983).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
@@ -27,21 +29,25 @@ from fleet_market.ids import OrderId, RobotId
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import ASK_PARTS, Place, TradeRecord
 from fleet_market.robot.floor import Floor, lay_out
+from fleet_market.robot.memory import Memory
 from fleet_market.robot.queue import Errand, Queue
 from fleet_market_sim import Truth
 from fleet_market_sim.bots import BOTS, Bot
-from fleet_market_sim.experiment import Track
+from fleet_market_sim.experiment import CLEAN, Track
+from fleet_market_sim.experiment import run as drive_tasks
 
 LAUNCH = Path(__file__).parents[1] / "launch"
 TARIFF = Tariff(300_000)
 SHELVES = [f"shelf-{row}{n}" for row in "abcd" for n in range(1, 5)]
 DOCKS = [f"{side}-{n}" for side in ("receiving", "shipping") for n in range(1, 5)]
-ROBOTS, TASKS, QUICK_TASKS = 10, 40, 14
+ROBOTS, TASKS, QUICK_TASKS = 10, 40, 10
 SMALL_ROBOTS, SMALL_TASKS, SMALLS, QUICK_SMALLS = 3, 8, 10, 2
 LIARS, QUICK_LIARS = 600, 30
 """Markets in which one robot lies in each of the ways."""
 FALL_GOAL, EXECUTED_GOAL, GAP_GOAL = 0.20, 0.90, 0.10
 PAYLOADS_KG = (1.0, 18.0)
+LEARNED, LEARNED_SEED = 6, 77
+"""Tasks that a robot of each kind has done before, from which it knows itself better than its data sheet does."""
 TURN_STEP_RAD = math.pi / 2
 """Turns of a leg are driven as turns of at most so much."""
 LIES = {
@@ -90,8 +96,26 @@ def _traders(floor: Floor, count: int, rng: random.Random) -> dict[RobotId, Real
         bot = BOTS[i % len(BOTS)]
         kind = bot.sheet.model_copy(update={"max_tasks": 24})
         name = RobotId(f"{bot.name}-{i}")
-        traders[name] = RealTrader(name, kind, Pose(x, y, rng.choice((0.0, math.pi / 2))), floor, TARIFF)
+        traders[name] = RealTrader(
+            name, kind, Pose(x, y, rng.choice((0.0, math.pi / 2))), floor, TARIFF, copy.deepcopy(_learned(bot.name))
+        )
     return traders
+
+
+@cache
+def _learned(name: str) -> Memory:
+    """Return what a robot of a kind knows after some tasks, other ones than those that are dealt out."""
+    bot = next(bot for bot in BOTS if bot.name == name)
+    memory = Memory(bot.sheet)
+    for task in drive_tasks(bot, CLEAN, LEARNED_SEED, LEARNED):
+        memory.settled(
+            task.plan,
+            memory.quote(task.plan, TARIFF),
+            measured_j=task.energy_j,
+            executed_s=task.duration_s,
+            elapsed_s=task.duration_s,
+        )
+    return memory
 
 
 # --- trades, and what they are worth --------------------------------------------------------------------------------------
