@@ -1,5 +1,6 @@
 """One daemon with two zones in SQLite files, on the command line."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -33,14 +34,16 @@ def command(mqtt_broker, tmp_path):
 
 def test_one_daemon_runs_two_zones_with_books_of_their_own_and_a_second_is_refused(command, tmp_path):
     mqtt = command[-2:]
-    with subprocess.Popen([PROGRAM, *map(str, command)], stdout=subprocess.PIPE, text=True) as daemon:
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(subprocess.Popen([PROGRAM, *map(str, command)], stdout=subprocess.PIPE, text=True))
+        stack.callback(daemon.kill)
         ready = sorted(daemon.stdout.readline().split()[2] for _ in range(2))
         assert ready == ["main", "north"]
         assert "o1 accepted" in run("order", "post", "o1", *ORDER, *mqtt, "--zone", "north")
         assert "o1 accepted" in run("order", "post", "o1", *ORDER[:-1], "2", *mqtt)
         escrow = [json.loads(run("robots", "--json", *mqtt, "--zone", z))["escrow_left_uc"] for z in ("main", "north")]
         assert escrow == [2_000_000, 7_500_000]
-        refused = run(*command, code=1)
+        refused = run(*command, "--control", tmp_path / "second.control", code=1)
         assert "another market daemon (process" in refused
         assert "Traceback" not in refused
         store = ("--store", tmp_path / "m.db", "--zone", "north", "--json")
