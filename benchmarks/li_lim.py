@@ -57,7 +57,7 @@ def measure(options: Options) -> Iterable[Row]:
         note = f"{min(vehicles)} to {max(vehicles)} vehicles, best known {len(best)} and {best_distance:.2f}"
         if best_faults:
             note += f"; the checker finds in the best known: {best_faults[0]}"
-        yield Row(f"{path.stem}: distance above best known", median(gaps), "%", note=note)
+        yield Row(f"{path.stem}: distance above best known", round(median(gaps), 6) + 0.0, "%", note=note)
     yield Row(
         "files with best-known vehicles and distance", float(np.mean(reached)), f"% of {len(files)}",
         GOAL_PERCENT, "higher",

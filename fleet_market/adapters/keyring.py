@@ -217,14 +217,14 @@ class KeyGuard(Guard):
 
     def connect(self) -> None:
         """Begin a connection: its number is larger than that of every earlier one."""
-        self._conn, self._seq = max(int(1000 * time.time()), self._conn + 1), 0
+        self._conn, self._seq = max(int(1000 * self.unix_s()), self._conn + 1), 0
 
     def seal(self, topic: str, payload: bytes) -> bytes:
         """Return the sealed message."""
         self._seq += 1
         address = parse(topic)
         lasting = (address.direction, address.kind) in LASTING
-        return self._sealed(topic, payload, self._seq, 0 if lasting else int(time.time()) + LIFE_S)
+        return self._sealed(topic, payload, self._seq, 0 if lasting else int(self.unix_s()) + LIFE_S)
 
     def seal_will(self, topic: str, payload: bytes) -> bytes:
         """Return the last will of the connection that begins: the last of its messages, whenever it comes."""

@@ -36,6 +36,9 @@ SEND_S, ANSWER_S = 0.002, 0.01
 """A large fleet must not be late because it is large. For each robot that is asked, the market waits so much longer for
 the first answer, since all calls have to be sent; and for the last one, as long as answers keep coming [both some times
 what benchmarks.burst measures]."""
+MAX_DOUBLINGS = 3
+"""After each batch that no robot has answered, the market waits twice as long for the first answer, up to so often: calls
+that come faster than they can be answered keep the answers away."""
 KEPT_SHARE = 2
 """A robot that has won nothing is asked again when less than one in so many of its lots can still be had."""
 FOR_GOOD = (DeclineReason.PAYLOAD, DeclineReason.UNREACHABLE)
@@ -125,11 +128,13 @@ class Batches:
         if not lots or not online:
             return
         state.batches += 1
-        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, now_ns, lots)
+        within_s = state.terms.batch_s * 2 ** min(state.unanswered, MAX_DOUBLINGS)
+        until_ns = now_ns + ns(within_s + (MAX_PERIODS - 1) * state.terms.batch_s)
+        call = OpenCall(CallId(f"{state.zone}:{state.epoch}:{state.batches}"), now_ns, now_ns, now_ns, until_ns, lots)
         call.floor = self._next_floor(call, now_ns)
         state.call, out.changed = call, True
         state.next_batch_ns = now_ns + ns(state.terms.batch_s)
-        self._ask(call, online, now_ns, state.terms.batch_s, out)
+        self._ask(call, online, now_ns, within_s, out)
         self._clear_if_answered(call, now_ns, out)
 
     def _on_sale(self, call: OpenCall, now_ns: int) -> list[Order]:
@@ -223,8 +228,7 @@ class Batches:
     def _next_round(self, call: OpenCall, winners: Collection[RobotId], now_ns: int, out: Outcome) -> bool:
         """Open the next round if there is something to gain in it; return whether there is."""
         terms = self._state.terms
-        overdue = now_ns >= call.opened_ns + MAX_PERIODS * ns(terms.batch_s)
-        if call.round >= terms.max_rounds or overdue or not call.taking_part:
+        if call.round >= terms.max_rounds or now_ns >= call.until_ns or not call.taking_part:
             return False
         left = {order.id for order in self._on_sale(call, now_ns)}
         if left and winners:
@@ -269,6 +273,7 @@ class Batches:
             for name in parts & call.wins.keys():
                 del call.wins[name]
         state.call = None
+        state.unanswered = 0 if call.taking_part else state.unanswered + 1
         recorder = Recorder(state, call, now_ns)
         found: list[LotRecord] = []
         out.changed = True

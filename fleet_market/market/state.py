@@ -95,6 +95,8 @@ class OpenCall:
     """When the present round ends at the latest."""
     quiet_ns: int
     """When it ends unless another answer comes first."""
+    until_ns: int
+    """When no further round is opened."""
     lots: dict[OrderId, Lot]
     """Everything on sale in this batch, quotes included."""
     floor: int = 0
@@ -286,6 +288,8 @@ class State:
     quotes: list[PendingQuote] = field(default_factory=list)
     batches: int = 0
     next_batch_ns: int = 0
+    unanswered: int = 0
+    """Batches since the latest one that a robot has answered."""
     resale: Resale | None = None
     resales: int = 0
     next_resale_ns: int = 0

@@ -629,3 +629,26 @@ def test_the_first_answer_may_take_longer_where_many_are_asked():
     assert (few.market.state.batches, many.market.state.batches) == (2, 1)
     many.wait(0.5)
     assert many.market.state.batches == 2
+
+
+def openings(town, count):
+    """When the present call and the next ones were opened."""
+    found = []
+    while len(found) < count:
+        call = town.market.state.call
+        if call is not None and call.opened_ns not in found:
+            found.append(call.opened_ns)
+        town.wait(0.1)
+    return found
+
+
+def test_calls_that_nobody_answers_come_more_and_more_slowly_until_somebody_does():
+    town = Town()
+    town.post(deadline_s=1000.0)
+    lasted = [later - earlier for earlier, later in pairwise(openings(town, 6))]
+    assert [round(one / lasted[0]) for one in lasted] == [1, 2, 4, 8, 8]
+    for robot in ("r1", "r2"):
+        town.answer(robot, lambda _: None)
+    town.wait(0.1)
+    earlier, later = openings(town, 2)
+    assert later - earlier == lasted[0]

@@ -77,7 +77,7 @@ def test_a_rotated_key_counts_for_the_overlap_and_the_new_one_at_once(keys, monk
     assert market.open(ASK, new.seal(ASK, b"new")) == b"new"
     (former,) = [e for e in keys.register.of(Role.ROBOT, "r1") if e.until_s is not None]
     payload, later = old.seal(ASK, b"late"), former.until_s
-    monkeypatch.setattr(time, "time", lambda: float(later))
+    market.unix_s = lambda: float(later)
     assert refusal(market, payload) == "key_expired"
 
 
