@@ -32,6 +32,7 @@ check: setup
 
 # Everything in full, into out/bench and docs/benchmarks.md; FLEET_MARKET_DATA names the folder of foreign data.
 bench: mosquitto postgres
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.page
 
 # The long forms of the crash and network tests, an hour each at most; started again after a stop it goes on.
