@@ -39,8 +39,10 @@ bench: mosquitto postgres
 nightly: mosquitto postgres
 	$(BIN)/python -m benchmarks.nightly
 
+# What starts no processes runs on all cores; what does has them to itself.
 test: check mosquitto postgres
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
+	$(BIN)/python -m pytest -m real
 
 clean:
 	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -56,7 +56,7 @@ class Batches:
         call = self._state.call
         if call is not None and now_ns >= min(call.close_ns, call.quiet_ns):
             call.taking_part -= call.waiting
-            for robot in call.waiting:
+            for robot in sorted(call.waiting):
                 self._state.missed[robot] = Missed(call.id, call.round, call.offered[robot])
             call.waiting = set()
             self._clear_if_answered(call, now_ns, out)

@@ -42,6 +42,8 @@ from fleet_market.pricing.plan import USUAL_ZONE, FloatArray, IndexArray, PlanAr
 
 FEATURES = ("hotel", "no_load", "traction", "turning")
 HOTEL, NO_LOAD, TRACTION, TURNING = range(len(FEATURES))
+MOMENT_S = 1e-6
+"""A plan no longer than this draws no hotel power worth a factor."""
 AT_ONCE = 8192
 """Legs that are computed at once: what the formulas touch then stays in the processor's cache."""
 
@@ -107,9 +109,13 @@ class Features:
         return total
 
     def lasting(self, seconds: FloatArray | float) -> Features:
-        """Return the features of the same plans if they last or lasted another time: the hotel's share follows it."""
+        """Return the features of the same plans if they last or lasted another time: the hotel's share follows it.
+
+        A plan of no more than `MOMENT_S` stays as it is.
+        """
         planned = self.duration_s
-        ratio = np.where(planned > 0, seconds / np.where(planned > 0, planned, 1.0), 1.0)
+        lasts = planned > MOMENT_S
+        ratio = np.where(lasts, seconds / np.where(lasts, planned, 1.0), 1.0)
         joules = self.joules.copy()
         joules[..., HOTEL] *= ratio[..., None]
         return replace(self, joules=joules)

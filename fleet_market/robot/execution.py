@@ -70,10 +70,10 @@ class Worker:
         if now.orphans:
             self.losses.wait_for_handover(telemetry, now_ns)
             return
+        if now_ns < now.wait_until_ns:
+            return
         if now.put_back is not None:
             self._start(self.losses.unload_again(pose), now_ns)
-            return
-        if now_ns < now.wait_until_ns:
             return
         if now.doing is Doing.FAULT:
             now.doing, now.ask_again = Doing.WAITING, True

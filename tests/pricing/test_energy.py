@@ -247,6 +247,7 @@ def test_a_slower_way_takes_longer_but_moves_the_unloaded_motors_as_far():
 
 
 @given(plans, robots, st.floats(0, 1e4))
+@example(TaskPlan((PlanLeg(5e-324, 0.0, 1, 0.0),)), CARRIER, 1.0)
 def test_another_duration_changes_the_hotel_alone(plan, robot, seconds):
     features = EnergyModel(robot).features(plan)
     later = features.lasting(seconds)

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from robot_yard import CREDIT, DOCKS, OVER, PLACES, TICK_S, Yard
 
 from fleet_market.body import End, Link
-from fleet_market.protocol.messages import Complete, OrderState, Phase, Progress
+from fleet_market.ids import MessageId
+from fleet_market.protocol.messages import Cancel, Complete, OrderState, Phase, Progress
 from fleet_market.robot.agent import Doing
+from fleet_market.robot.losses import RETRY_FAULT_S
 
 
 def test_an_order_is_bid_for_driven_proved_and_paid():
@@ -188,6 +190,26 @@ def test_a_cancelled_order_is_dropped_whatever_the_robot_is_doing(when):
         assert math.dist((down.x, down.y), (pickup.x, pickup.y)) <= pickup.radius_m + 0.1
         assert order.price_uc > 0
     yard.check_end()
+
+
+def test_a_robot_that_cannot_set_a_lost_parcel_down_waits_before_it_tries_again():
+    yard = Yard()
+    yard.order("o1", "shelf-c2", "shipping-2")
+    yard.until(lambda: yard.holder("o1") is not None)
+    robot = yard.holder("o1")
+    body = yard.bodies[robot]
+    yard.until(lambda: body.job is not None and body.step == 1)
+    (task,) = yard.agents[robot].tasks
+    lost = Cancel(contract=task.award.contract, reason="sold to another", bring_back=False)
+    yard.carry_out(robot, yard.agents[robot].hear(MessageId("lost"), lost, yard.now_ns))
+    yard.until(lambda: body.job is not None and body.job.steps[-1].kind == "unload")
+    for _ in range(3):
+        yard.end(robot, body, End.FAILED, "the wheels are stuck")
+        assert body.job is None, "tries again in the same instant"
+        failed_s = yard.now_s
+        yard.until(lambda: body.job is not None)
+        assert yard.now_s - failed_s >= RETRY_FAULT_S - TICK_S
+    yard.until(lambda: not body.parcels)
 
 
 def test_a_robot_below_its_reserve_charges_first_and_two_never_share_a_charger():

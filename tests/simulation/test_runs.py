@@ -11,7 +11,7 @@ import pytest
 
 from fleet_market.testing.simulation import Scenario, simulate
 
-SEEDS = 120
+SEEDS = 300
 QUIET = {"faults": frozenset(), "owners": 2, "robots": 4, "sqlite": False, "real_traffic": False}
 
 
@@ -28,7 +28,7 @@ def test_the_invariants_hold_whatever_goes_wrong(first):
 
 def test_a_seed_repeats_to_the_byte_in_another_process_and_after_other_seeds():
     program = "import sys; from fleet_market.testing.simulation import simulate; simulate(%d, out=sys.stdout)"
-    for seed in (4, 19):
+    for seed in (4, 19, 116):
         traces = [
             subprocess.run(
                 [sys.executable, "-c", program % seed],
