@@ -16,7 +16,9 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 Message = TypeVar("Message")
 JOIN_TIMEOUT_S = 5.0
@@ -59,7 +61,7 @@ class Ros:
         return self.node.declare_parameter(name, default).value
 
     def subscribe(
-        self, kind: type[Message], topic: str, callback: Callable[[Message], None], depth: int = QUEUE_DEPTH
+        self, kind: type[Message], topic: str, callback: Callable[[Message], None], depth: int | QoSProfile = QUEUE_DEPTH
     ) -> None:
         """Have `callback` called on the event loop for every message."""
 
@@ -72,6 +74,25 @@ class Ros:
     def publisher(self, kind: type[Any], topic: str, depth: int = QUEUE_DEPTH) -> Publisher:
         """Return a publisher; its `publish` may be called on the event loop."""
         return self.node.create_publisher(kind, topic, depth)
+
+    async def result(self, future: Future) -> Any:
+        """Return what an rclpy future brings, without waiting for it on the loop."""
+        ours: asyncio.Future[Any] = self._loop.create_future()
+
+        def bring(done: Future) -> None:
+            if ours.done():
+                return
+            if (error := done.exception()) is not None:
+                ours.set_exception(error)
+            else:
+                ours.set_result(done.result())
+
+        def hand_over(done: Future) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(bring, done)
+
+        future.add_done_callback(hand_over)
+        return await ours
 
     def _spin(self) -> None:
         try:
