@@ -30,7 +30,9 @@ from fleet_market.allocation.tables import INFINITE
 from fleet_market.errors import InputError
 
 
-def city(seed, tasks, robots, *, capacity=2, timed=False, late=False, battery=False, fixed=False, split=False, makespan=0.0):
+def city(
+    seed, tasks, robots, *, capacity=2, timed=False, late=False, battery=False, fixed=False, split=False, makespan=0.0
+):
     """Return a random problem in a square of 100 m, robots of 1 m/s."""
     rng = np.random.default_rng(seed)
     places = robots + 2 * tasks + 2
