@@ -24,12 +24,13 @@ from fleet_market.protocol.messages import (
     Route,
     Settle,
 )
-from fleet_market.robot.bidding import Bidder
+from fleet_market.robot.bidding import Bidder, Offer, Refusal
 from fleet_market.robot.dealing import Dealer
 from fleet_market.robot.effects import Effect, ReleaseJob
 from fleet_market.robot.execution import PATIENCE_S, Worker
 from fleet_market.robot.learning import Learner
 from fleet_market.robot.memory import Memory
+from fleet_market.robot.queue import Errand
 from fleet_market.robot.reports import Reporter
 from fleet_market.robot.resale import Reseller
 from fleet_market.robot.situation import AgentConfig, Doing, Situation
@@ -79,6 +80,16 @@ class Agent:
     def tasks(self) -> list[Task]:
         """The contracts that it holds."""
         return self.situation.tasks
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is left to be done under contract, the market knows it, and the robot is not on its way."""
+        now = self.situation
+        return not now.tasks and self._voice.heard and now.doing not in {Doing.WORKING, Doing.HOMING, Doing.WAITING}
+
+    def price(self, lot: Errand, now_ns: int) -> Offer | Refusal:
+        """Return what the robot would ask for a lot now, or why it would not; it asks for nothing by that."""
+        return self._dealer.price(lot, now_ns)
 
     def hear(self, message: MessageId, body: AnyBody, now_ns: int) -> list[Effect]:
         """Take a message of the market."""

@@ -24,7 +24,11 @@ from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
 
 from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, RobotType, Telemetry
+from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
+from fleet_market.robot.tracking import Limits
+from fleet_market_hardware.drivers import DriverSetup, settings_of
+from fleet_market_hardware.follower import Follower
 from fleet_market_ros.ros import Ros
 
 STALE_S, LOST_S = 0.5, 2.0
@@ -155,6 +159,16 @@ class RosVelocityBase:
 
     def _on_payload(self, message: Float32) -> None:
         self._payload_kg = _measured(message.data)
+
+
+def driver(setup: DriverSetup) -> Follower:
+    """Return the driver `base`: a mobile base behind ROS topics under the waypoint follower; it has no settings."""
+    settings_of(setup, {})
+    if not isinstance(setup.ros, Ros):
+        raise InputError("driver", "ros", setup.ros, "this driver shares the node of fleet_market_ros.robot_agent")
+    kind = setup.type
+    limits = Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps)
+    return Follower(RosVelocityBase(setup.ros, setup.robot, kind), limits)
 
 
 def _measured(value: float) -> float | None:
