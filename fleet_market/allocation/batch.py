@@ -124,8 +124,9 @@ class _Batch:
         return np.where(late | (cost >= INFINITE), INFINITE, cost), time_s
 
     def _lateness(self, stop: IntArray, end_s: FloatArray) -> FloatArray:
-        late_s = np.maximum(end_s - self.tb.node[stop, DUE], 0.0)
-        cost = self.tb.node[stop, RATE] * late_s
+        rate = self.tb.node[stop, RATE]
+        late_s = np.where(rate > 0, np.maximum(end_s - self.tb.node[stop, DUE], 0.0), 0.0)
+        cost = rate * late_s
         ageing_s = self.tb.rules[AGEING_S]
         return np.asarray(cost * (1.0 + 0.5 * late_s / ageing_s) if ageing_s > 0 else cost)
 

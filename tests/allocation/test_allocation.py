@@ -30,12 +30,17 @@ from fleet_market.allocation.tables import INFINITE
 from fleet_market.errors import InputError
 
 
-def city(seed, tasks, robots, *, capacity=2, timed=False, late=False, battery=False, fixed=False, makespan=0.0):
+def city(
+    seed, tasks, robots, *, capacity=2, timed=False, late=False, battery=False, fixed=False, split=False, makespan=0.0
+):
     """Return a random problem in a square of 100 m, robots of 1 m/s."""
     rng = np.random.default_rng(seed)
     places = robots + 2 * tasks + 2
     xy = rng.uniform(0, 100, (places, 2))
     way = np.hypot(xy[:, None, 0] - xy[None, :, 0], xy[:, None, 1] - xy[None, :, 1])
+    if split:
+        island = rng.random(places) < 0.2
+        way[island[:, None] != island[None, :]] = math.inf
     specs = []
     for t in range(tasks):
         early = float(rng.uniform(0, 200)) if timed else -math.inf
@@ -77,6 +82,7 @@ KINDS = [
     {"capacity": 2, "late": True, "timed": True},
     {"capacity": 1, "battery": True, "late": True},
     {"capacity": 3, "battery": True},
+    {"capacity": 2, "split": True},
     {"capacity": 2, "makespan": 2.0},
     {"capacity": 2, "late": True, "fixed": True},
 ]

@@ -27,9 +27,9 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from action_msgs.msg import GoalStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rclpy.action import ActionClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from fleet_market.body import DriverSpec, End, Go, Link, Point, Pose, Telemetry
@@ -77,8 +77,8 @@ class Nav2Body:
         self.base, self._settings, self._actions = base, settings, actions
         self._localisation = Localisation(Trust(settings["max_sd_m"], settings["max_drift_m"]))
         self._node: Any = None
-        self.navigate: ActionClient | None = None
-        self.plan: ActionClient | None = None
+        self.navigate: Any = None
+        self.plan: Any = None
         self._seen = -math.inf
 
     async def open(self, *, timeout_s: float) -> None:
@@ -96,8 +96,8 @@ class Nav2Body:
             ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, kept)
             if names["pose_source"] == "tf":
                 ros.subscribe(_tf_message(), names["tf_topic"], self._on_tf)
-            self.navigate = ActionClient(ros.node, self._actions[0], names["navigate_to_pose"])
-            self.plan = ActionClient(ros.node, self._actions[1], names["compute_path_to_pose"])
+            self.navigate = ros.action_client(self._actions[0], names["navigate_to_pose"])
+            self.plan = ros.action_client(self._actions[1], names["compute_path_to_pose"])
         while not self.is_served:
             if time.monotonic() - begun > timeout_s:
                 where = ros.node.resolve_topic_name(names["navigate_to_pose"])
@@ -200,7 +200,7 @@ class Nav2Driver(JobRunner):
         except TimeoutError:
             return None
         points = [(p.pose.position.x, p.pose.position.y) for p in answer.result.path.poses]
-        if not points or getattr(answer.result, "error_code", 0):
+        if answer.status != GoalStatus.STATUS_SUCCEEDED or not points:
             return None
         return sum(math.dist(a, b) for a, b in pairwise(points))
 

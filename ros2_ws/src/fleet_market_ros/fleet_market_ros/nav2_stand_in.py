@@ -1,8 +1,9 @@
 """What Nav2 offers, over a simulated robot: NavigateToPose, ComputePathToPose and amcl_pose, field by field.
 
-For tests and for simulations without Nav2. It follows a planner's path with the market's own control law, aborts when the
+For tests and for simulations without Nav2. It drives with the market's own control law, aborts when the
 robot is blocked, lets a new goal replace the old one without a stop, and honours a cancel. What it does not model:
-costmaps, recoveries, behaviour trees, a localisation that errs. It needs the message package ``nav2_msgs``, real or the tests' own.
+costmaps, recoveries, behaviour trees, a localisation that errs; it drives straight to its goal. It needs the message
+package ``nav2_msgs``, real or the tests' own.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Nav2StandIn:
     robot : RobotId
     limits : Limits
     planner : callable, optional
-        `Planner`; without one ways are straight.
+        `Planner` behind ComputePathToPose; without one ways are straight.
     with_planner : bool
         Whether ComputePathToPose is offered.
     """
@@ -137,12 +138,8 @@ class Nav2StandIn:
         if self._goal is not None:
             self._end("abort", text="preempted")
         pose, goal = self._world.state(self._robot).pose, planar(handle.request.pose.pose)
-        path = self._planner(pose, goal)
         self._goal = handle
-        if path is None:
-            self._end("abort", NO_VALID_PATH, "No valid path found")
-            return
-        self._path = tuple(path)
+        self._path = ((pose.x, pose.y), (goal.x, goal.y))
         self._tracker = PathTracker(self._path, self._limits, final_yaw=goal.yaw)
         self._since_ns = self._blocked_ns = self._world.time_ns
         self._arrived_ns = None
