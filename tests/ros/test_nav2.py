@@ -25,11 +25,12 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
+ACTION = "nav2_msgs/action/NavigateToPose"
 HASHES = {  # of the real package, as two public builds of Nav2 for Jazzy and Kilted have them
-    "nav2_msgs/action/NavigateToPose": "RIHS01_a56dba8a3234a1215e610180dc703ae25bbf406dded8b54887891c9732857eab",
-    "nav2_msgs/action/NavigateToPose_SendGoal": "RIHS01_a4fcb3bee1bf32e21a0e541a943b221aa0826996e2c98f079b47022b256f48b5",
-    "nav2_msgs/action/NavigateToPose_GetResult": "RIHS01_c407920357d566771e8882b4ef4d1f1a84ee922d609920ccd57faa6d6e391dc5",
-    "nav2_msgs/action/NavigateToPose_FeedbackMessage": "RIHS01_9d1f6fa2eb975ce733b419ac2e97b134d8ff92b6478b6559feed9a50bdfd82b3",
+    ACTION: "RIHS01_a56dba8a3234a1215e610180dc703ae25bbf406dded8b54887891c9732857eab",
+    f"{ACTION}_SendGoal": "RIHS01_a4fcb3bee1bf32e21a0e541a943b221aa0826996e2c98f079b47022b256f48b5",
+    f"{ACTION}_GetResult": "RIHS01_c407920357d566771e8882b4ef4d1f1a84ee922d609920ccd57faa6d6e391dc5",
+    f"{ACTION}_FeedbackMessage": "RIHS01_9d1f6fa2eb975ce733b419ac2e97b134d8ff92b6478b6559feed9a50bdfd82b3",
 }
 
 
@@ -216,7 +217,11 @@ async def test_no_server_is_told_with_the_name_it_should_have(nav2_msgs):
 
 @pytest.mark.parametrize(
     ("settings", "text"),
-    [({"pose_source": "gps"}, "use amcl_pose or tf"), ({"corridor": 1.0}, "no such setting"), ({"stuck_s": "long"}, "float")],
+    [
+        ({"pose_source": "gps"}, "use amcl_pose or tf"),
+        ({"corridor": 1.0}, "no such setting"),
+        ({"stuck_s": "long"}, "float"),
+    ],
 )
 def test_bad_settings_are_refused(nav2_msgs, settings, text):
     from fleet_market.adapters.fleet_files import shipped_types
@@ -248,7 +253,7 @@ async def test_the_hash_on_the_wire_is_that_of_nav2(nav2_msgs):
     async with opened() as (bench, _):
         (feedback,) = bench.ros.node.get_publishers_info_by_topic("/bench_1/navigate_to_pose/_action/feedback")
         shown = bytes(feedback.topic_type_hash.value).hex()
-        assert f"RIHS0{feedback.topic_type_hash.version}_{shown}" == HASHES["nav2_msgs/action/NavigateToPose_FeedbackMessage"]
+        assert f"RIHS0{feedback.topic_type_hash.version}_{shown}" == HASHES[f"{ACTION}_FeedbackMessage"]
 
 
 def test_the_stub_refuses_to_stand_beside_the_real_package(tmp_path, monkeypatch):
@@ -349,4 +354,6 @@ def test_nothing_is_paid_while_simulation_time_stands_still(nav2_town, eventuall
     states += [view["state"] for view in rest]
     assert states.count("settled") <= 1
     assert watching.returncode == (0 if states[-1] == "settled" else 5)
-    assert not json.loads(cli("ledger", "audit", "--database", simulator.file.parent / "market/market.db", "--json"))["faults"]
+    assert not json.loads(cli("ledger", "audit", "--database", simulator.file.parent / "market/market.db", "--json"))[
+        "faults"
+    ]

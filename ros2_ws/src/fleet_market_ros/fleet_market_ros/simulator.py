@@ -27,8 +27,8 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.guard import KEYS_VARIABLE, guard_for
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
-from fleet_market.daemons.serving import run_until_signal
 from fleet_market.body import Point, Pose
+from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import BrokerError, FleetMarketError, InputError, UnreachableError
 from fleet_market.ids import Identifier, MessageId
 from fleet_market.maps.roadmap import Roadmap, leg
