@@ -205,8 +205,9 @@ class RobotDaemon:
             except ProtocolError as error:
                 log.warning("passed over: %s", error)
             else:
-                self._carry_out(self.agent.hear(message.id, message.body, self._clock.now_ns()))
+                effects = self.agent.hear(message.id, message.body, self._clock.now_ns())
                 self.on_hear(message.body)
+                self._carry_out(effects)
             delivery.ack()
 
     async def _sense(self) -> None:
