@@ -1,4 +1,4 @@
-"""Several robots in one process: for simulation, where a process per robot costs too much. On real robots: one process each.
+"""Several robots in one process: for simulation, where a process per robot costs too much. Real robots have one each.
 
 ``python -m fleet_market_ros.composed --robots ID [ID ...] --parameters FILE [FILE ...] [--executor events]``; with one
 file for all robots, its parameter `robot` is set to each id in turn. Every robot has a node in its own namespace
