@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from fleet_market.adapters.mqtt import parse_endpoint
@@ -34,7 +35,7 @@ class Customer:
 
     def __init__(self, mqtt: str, customer: CustomerId, zone: ZoneId, keys: Path | None, timeout_s: float) -> None:
         host, port = parse_endpoint(mqtt)
-        self._new = lambda: Requester(host, port, customer, timeout_s=timeout_s, keys=keys, zone=zone)
+        self._new = partial(Requester, host, port, customer, timeout_s=timeout_s, keys=keys, zone=zone)
         self._requester: Requester | None = None
         self._listeners: defaultdict[OrderId, list[asyncio.Queue[OrderView]]] = defaultdict(list)
 

@@ -25,7 +25,19 @@ from fleet_market.errors import InputError
 from fleet_market.ids import CallId, ContractId
 from fleet_market.maps.places import Places
 from fleet_market.ports import Clock
-from fleet_market.protocol.messages import AnyBody, Ask, AskLine, Auctioneer, Award, Call, Complete, Lot, PostOrder, Settle
+from fleet_market.protocol.messages import (
+    AnyBody,
+    Ask,
+    AskLine,
+    Auctioneer,
+    Award,
+    Call,
+    Complete,
+    DeclineLine,
+    Lot,
+    PostOrder,
+    Settle,
+)
 from fleet_market.robot.agent import Agent
 from fleet_market.robot.queue import Errand
 from fleet_market.units import ns
@@ -168,9 +180,8 @@ class MarketSide:
         lots = [lot for page in sorted(pages) for lot in pages[page]]
         if ros is None:
             return
-        for line in (*ask.asks, *ask.declines):
-            if line.lot >= len(lots):
-                continue
+        lines: list[AskLine | DeclineLine] = [*ask.asks, *ask.declines]
+        for line in (one for one in lines if one.lot < len(lots)):
             about = {
                 "stamp": self._now(),
                 "robot": self._robot_id,
