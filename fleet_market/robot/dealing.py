@@ -60,10 +60,9 @@ class Dealer:
     def price(self, lot: Errand, now_ns: int) -> Offer | Refusal:
         """Return what the robot would ask for a lot now, or why it would not."""
         queue = self._now.queue(now_ns)
-        refusal = self.unwilling() or self.unfit(now_ns)
-        if refusal is None and queue is None:
-            refusal = NOWHERE
-        return refusal if refusal is not None or queue is None else self._bidder.ask(lot, queue)
+        if (refusal := self.unwilling() or self.unfit(now_ns)) is not None:
+            return refusal
+        return NOWHERE if queue is None else self._bidder.ask(lot, queue)
 
     def take_award(self, award: Award, now_ns: int) -> None:
         """Accept a contract, or say why not; a known one is accepted again."""

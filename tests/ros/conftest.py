@@ -1,4 +1,4 @@
-"""Nav2's messages for the tests: the real ones where they are, else two actions of them, in a folder of their own."""
+"""A ROS domain of a test's own, the files of a fleet of one robot of arithmetic, and Nav2's messages."""
 
 import contextlib
 import ctypes
@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from market_process import FLEET, make_hall
+
+from fleet_market_hardware import drivers
+from fleet_market_ros import discovery
 
 ROOT = Path(__file__).parents[2]
+HASTY = "types: {hasty: {like: carrier, handling_s: 0.2}}\n"
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +50,21 @@ def nav2_environment(nav2_prefix):
         return {}
     ours = {"PYTHONPATH": next(nav2_prefix.glob("lib/python3*/site-packages")), "LD_LIBRARY_PATH": nav2_prefix / "lib"}
     return {name: os.pathsep.join(filter(None, [str(path), os.environ.get(name)])) for name, path in ours.items()}
+
+
+
+@pytest.fixture
+def domain(tmp_path, monkeypatch):
+    number = discovery.free_domain_id()
+    for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def files(tmp_path, domain, monkeypatch):
+    """A fleet of one robot in a hall, and the toy driver under its name."""
+    monkeypatch.setitem(drivers.BUILT_IN, "toy", "toy_driver:driver")
+    monkeypatch.setitem(drivers.ABOUT, "toy", "a robot of arithmetic")
+    fleet = make_hall(tmp_path)
+    fleet.write_text(HASTY + FLEET.replace("type: carrier}", "type: hasty, start: 2;4;0}"))
+    return tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,13 +10,24 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.map_files import load_map
 from fleet_market.errors import InputError
 from fleet_market.ids import OwnerId, RobotId, ZoneId
+from fleet_market.maps.places import Places
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.robot.agent import AgentConfig
 from fleet_market.robot.fleet import Fleet
 from fleet_market.robot.floor import Floor, lay_out
 
 
-def agent_config(fleet_file: Path, map_file: Path, robot: RobotId) -> tuple[AgentConfig, OwnerId, ZoneId]:
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the files say to one robot."""
+
+    agent: AgentConfig
+    owner: OwnerId
+    zone: ZoneId
+    places: Places
+
+
+def ground_of(fleet_file: Path, map_file: Path, robot: RobotId) -> Ground:
     """Return what the agent of a robot must know, whose it is, and where it trades.
 
     Raises
@@ -23,7 +35,7 @@ def agent_config(fleet_file: Path, map_file: Path, robot: RobotId) -> tuple[Agen
     InputError
         If a file is not there or wrong, or the fleet has no such robot.
     """
-    fleet, floor, surfaces = _read(fleet_file, map_file, _changed_ns(fleet_file), _changed_ns(map_file))
+    fleet, floor, surfaces, places = _read(fleet_file, map_file, _changed_ns(fleet_file), _changed_ns(map_file))
     found = next((one for one in fleet.robots if one.id == robot), None)
     if found is None:
         known = ", ".join(one.id for one in fleet.robots[:10])
@@ -31,13 +43,15 @@ def agent_config(fleet_file: Path, map_file: Path, robot: RobotId) -> tuple[Agen
     agent = AgentConfig(
         found.id, found.type, floor.homes[found.id], floor.chargers, fleet.tariff, floor.roadmap, 0, surfaces
     )
-    return agent, found.owner, fleet.zone
+    return Ground(agent, found.owner, fleet.zone, places)
 
 
 @lru_cache(maxsize=2)
-def _read(fleet_file: Path, map_file: Path, *_changed: int) -> tuple[Fleet, Floor, Surfaces]:
+def _read(fleet_file: Path, map_file: Path, *_changed: int) -> tuple[Fleet, Floor, Surfaces, Places]:
     fleet = load_fleet(fleet_file)
-    return fleet, lay_out(fleet, load_map(map_file), source=str(fleet_file)), Surfaces(fleet.surfaces)
+    grid = load_map(map_file)
+    floor = lay_out(fleet, grid, source=str(fleet_file))
+    return fleet, floor, Surfaces(fleet.surfaces), Places(grid, floor.roadmap, fleet.places)
 
 
 def _changed_ns(file: Path) -> int:

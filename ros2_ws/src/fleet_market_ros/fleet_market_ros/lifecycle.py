@@ -46,7 +46,7 @@ class Steps(Protocol):
         """End everything at once, after an error or before the process ends."""
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no types
     """A lifecycle node that does `Steps`. Make it on the event loop.
 
     Parameters

@@ -27,12 +27,13 @@ from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId
+from fleet_market.maps.places import Places
 from fleet_market.ports import RobotDriver
 from fleet_market.robot.agent import AgentConfig
 from fleet_market_hardware.drivers import DriverSetup, find, listed
 from fleet_market_ros.clocks import clock_of
 from fleet_market_ros.diagnostics import Diagnostics
-from fleet_market_ros.floor_files import agent_config
+from fleet_market_ros.floor_files import ground_of
 from fleet_market_ros.lifecycle import ManagedNode
 from fleet_market_ros.market_side import MarketSide
 from fleet_market_ros.parameters import Declared, Parameters
@@ -81,6 +82,7 @@ class RobotNode:
     def __init__(self, arguments: Sequence[str], *, host: Host | None = None) -> None:
         self._ros = Ros("robot_agent", arguments, host=host, make=self._make)
         self.daemon: RobotDaemon | None = None
+        self.places: Places | None = None
         self._config: RobotConfig | None = None
         self._part: Ros | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -112,6 +114,7 @@ class RobotNode:
         async with asyncio.TaskGroup() as tasks:
             diagnostics = Diagnostics(self._ros, self)
             tasks.create_task(diagnostics.run(self._value), name="diagnostics")
+            tasks.create_task(self._market.run(), name="market side")
             tasks.create_task(self._keep_up(), name="start")
 
     def _value(self, name: str) -> Any:
@@ -149,15 +152,16 @@ class RobotNode:
         """Check parameters, files, driver and broker."""
         self._settings = values = self.parameters.read()
         robot = RobotId(values["robot"])
-        agent, owner, zone = await asyncio.to_thread(agent_config, Path(values["fleet"]), Path(values["map"]), robot)
+        ground = await asyncio.to_thread(ground_of, Path(values["fleet"]), Path(values["map"]), robot)
         self._check_namespace(robot)
         host, port = await check_broker(values["mqtt"])
         self._config = RobotConfig(
-            agent, owner, host, port, zone,
+            ground.agent, ground.owner, host, port, ground.zone,
             memory=Path(values["memory"]) if values["memory"] else None,
             keys=Path(values["keys"]) if values["keys"] else None,
             open_timeout_s=values["open_timeout_s"],
         )  # fmt: skip
+        self.places = ground.places
         try:
             self._prepare(self._config)
         except BaseException:

@@ -204,6 +204,10 @@ class Ros:
 
         return wait
 
+    def wake(self) -> None:
+        """Have rclpy's thread look at what was given to it."""
+        self._host.wake()
+
     def part(self) -> Ros:
         """Return the same node, for one who is done with it sooner: `forget` takes back only what was made through it."""
         part = Ros(self._name, host=self._host)
