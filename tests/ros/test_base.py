@@ -369,6 +369,14 @@ async def test_a_domain_in_use_is_not_free(domain):
         assert discovery.free_domain_id() != domain
 
 
+def test_processes_that_look_at_the_same_time_find_different_domains(monkeypatch):
+    found = set()
+    for pid in (1000, 1001, 1002):
+        monkeypatch.setattr(discovery.os, "getpid", lambda pid=pid: pid)
+        found.add(discovery.free_domain_id())
+    assert len(found) == 3
+
+
 def test_when_every_domain_is_taken_it_says_so(monkeypatch):
     monkeypatch.setattr(discovery, "DOMAINS", range(7, 8))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
