@@ -75,15 +75,6 @@ class Simulator:
 
 
 @pytest.fixture
-def domain(tmp_path, monkeypatch):
-    """A ROS domain of this test's own, on the loopback interface."""
-    number = discovery.free_domain_id()
-    for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
-        monkeypatch.setenv(name, value)
-    return number
-
-
-@pytest.fixture
 def simulator(domain, tmp_path, mqtt_broker, eventually):
     running = Simulator(tmp_path, mqtt_broker)
     try:
