@@ -207,12 +207,8 @@ class RobotDaemon:
             except ProtocolError as error:
                 log.warning("passed over: %s", error)
             else:
-<<<<<<< HEAD
                 await self._survey(message.body)
-                self._carry_out(self.agent.hear(message.id, message.body, self._clock.now_ns()))
-=======
                 effects = self.agent.hear(message.id, message.body, self._clock.now_ns())
->>>>>>> nodes
                 self.on_hear(message.body)
                 self._carry_out(effects)
             delivery.ack()
