@@ -139,6 +139,23 @@ async def test_a_dead_action_server_ends_in_lost_and_a_new_one_is_driven_again(n
         assert (await begin(driver, go(bench.course))).end is End.DONE
 
 
+async def test_a_goal_that_a_killed_driver_left_behind_is_cancelled_by_the_next_one(nav2_msgs):
+    from fleet_market_ros.simulated_bench import Nav2Bench
+
+    async with Nav2Bench("nav2") as bench:
+        first, second = bench.driver(), bench.driver()
+        await first.open(timeout_s=20)
+        job = begin(first, go(bench.course))
+        await at_speed(bench)
+        await second.open(timeout_s=20)
+        result = await job  # of the first one, which plays dead: it has not cancelled anything
+        assert (result.end, result.reason) == (End.FAILED, "Nav2 canceled the goal")
+        assert await second.stop(timeout_s=10)
+        assert bench.true_pose().x < bench.course[-1][0] - 0.3
+        for driver in (first, second):
+            await driver.close()
+
+
 async def test_simulation_time_that_stops_ends_in_lost(nav2_msgs):
     async with opened() as (bench, driver):
         job = begin(driver, go(bench.course))

@@ -156,6 +156,12 @@ class Ros:
         self._made.append((self.node.destroy_publisher, made))
         return made
 
+    def client(self, kind: type[Any], name: str) -> Any:
+        """Return a client of a service; what its futures bring, `result` tells."""
+        made = self.node.create_client(kind, name)
+        self._made.append((self.node.destroy_client, made))
+        return made
+
     def action_client(self, kind: type[Any], name: str) -> Any:
         """Return a client of an action; what its futures bring, `result` tells."""
         made = ActionClient(self.node, kind, name)
