@@ -101,7 +101,7 @@ class Nav2Body:
             self.navigate = ros.action_client(self._actions[0], names["navigate_to_pose"])
             self._cancel = ros.client(CancelGoal, f"{names['navigate_to_pose']}/_action/cancel_goal")
             self.plan = ros.action_client(self._actions[1], names["compute_path_to_pose"])
-        while not self.is_served:
+        while not (self.is_served and self._cancel.service_is_ready()):
             if time.monotonic() - begun > timeout_s:
                 where = ros.node.resolve_topic_name(names["navigate_to_pose"])
                 raise TimeoutError(f"no action server {where} within {timeout_s:g} s: is Nav2 active in this namespace?")
