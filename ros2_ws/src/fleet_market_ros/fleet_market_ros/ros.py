@@ -26,8 +26,8 @@ ExecutorName = Literal["single", "events"]
 JOIN_TIMEOUT_S = 5.0
 QUEUE_DEPTH = 10
 WAKE_S = 0.1
-"""The events executor of rclpy 9.1.2 spins idly in `spin()`, but not in `spin_until_future_complete` with a timeout. Nothing
-but a message or this timeout wakes it: a service that a coroutine answers may take this much longer."""
+"""The events executor of rclpy 9.1.2 spins idly in `spin()`, not so in `spin_until_future_complete` with a timeout. Only
+a message or this timeout wakes it: a service that a coroutine answers may take this much longer."""
 
 
 class Host:
