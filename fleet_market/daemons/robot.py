@@ -16,10 +16,10 @@ from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.body import Job, Result
 from fleet_market.errors import BrokerError, ProtocolError
 from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
-from fleet_market.ports import Clock, RobotDriver
+from fleet_market.ports import Clock, RobotDriver, Surveyor
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Position, Presence, WirePose
+from fleet_market.protocol.messages import Announce, AnyBody, Call, Position, Presence, WirePose
 from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
@@ -33,6 +33,8 @@ STOP_TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 2.0
 SESSION_EXPIRY_S = 60
+SURVEY_S = 0.8
+"""Longest wait for the robot's own planner before a call is priced without it; a batch lasts 2 s."""
 MAX_UNSENT = 1000
 MAX_SENDING = 20
 """Messages that wait for the broker's confirmation at once; positions are not confirmed, the next makes up for one."""
@@ -205,10 +207,22 @@ class RobotDaemon:
             except ProtocolError as error:
                 log.warning("passed over: %s", error)
             else:
+                await self._survey(message.body)
                 effects = self.agent.hear(message.id, message.body, self._clock.now_ns())
                 self.on_hear(message.body)
                 self._carry_out(effects)
             delivery.ack()
+
+    async def _survey(self, body: AnyBody) -> None:
+        """Before a call is priced, ask the robot's own planner how long the ways are, if it has one."""
+        if not isinstance(body, Call) or not isinstance(self._driver, Surveyor):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SURVEY_S):
+                for way in self.agent.ways_wanted(body):
+                    length_m = await self._driver.path_length_m(way.start, way.goal)
+                    if length_m is not None:
+                        self.agent.survey(way, length_m)
 
     async def _sense(self) -> None:
         while True:

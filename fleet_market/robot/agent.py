@@ -34,6 +34,7 @@ from fleet_market.robot.queue import Errand
 from fleet_market.robot.reports import Reporter
 from fleet_market.robot.resale import Reseller
 from fleet_market.robot.situation import AgentConfig, Doing, Situation
+from fleet_market.robot.surveys import Survey, wanted
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
@@ -60,6 +61,7 @@ class Agent:
         self.epoch: int | None = None
         self._voice = Voice(config.robot, config.session)
         bidder = bidder or self._bidder()
+        self._legs = bidder.legs
         self._worker = Worker(self.situation, self._voice, bidder)
         self._losses = self._worker.losses
         self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
@@ -127,6 +129,15 @@ class Agent:
             case _:
                 pass
         return self._decide(now_ns)
+
+    def ways_wanted(self, call: Call) -> list[Survey]:
+        """Return the ways of which the length, as the robot's own planner finds it, would better the ask."""
+        telemetry = self.situation.telemetry
+        return [] if telemetry is None or telemetry.pose is None else wanted(self._legs, telemetry.pose, call.lots)
+
+    def survey(self, way: Survey, length_m: float) -> None:
+        """Take the length of a way that the robot's own planner has found."""
+        self._legs.survey(way.start, way.place, length_m)
 
     def sense(self, telemetry: Telemetry, passed: int, now_ns: int) -> list[Effect]:
         """Take the newest telemetry, and how many points of the running job's path lie behind the robot."""

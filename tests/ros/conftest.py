@@ -1,19 +1,23 @@
-"""A ROS domain of a test's own, and the files of a fleet of one robot of arithmetic."""
+"""A ROS domain of a test's own, the files of a fleet of one robot of arithmetic, and Nav2's messages."""
 
 import pytest
 from market_process import FLEET, make_hall
+from nav2_messages import nav2_environment, nav2_msgs, nav2_prefix
 
 from fleet_market_hardware import drivers
 from fleet_market_ros import discovery
 
+__all__ = ["nav2_environment", "nav2_msgs", "nav2_prefix"]
 HASTY = "types: {hasty: {like: carrier, handling_s: 0.2}}\n"
 
 
 @pytest.fixture
 def domain(tmp_path, monkeypatch):
+    """A ROS domain of this test's own, on the loopback interface."""
     number = discovery.free_domain_id()
     for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
         monkeypatch.setenv(name, value)
+    return number
 
 
 @pytest.fixture

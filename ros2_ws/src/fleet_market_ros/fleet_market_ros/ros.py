@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 import rclpy
+from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -162,6 +163,31 @@ class Ros:
         self._made.append((self.node.destroy_publisher, made))
         return made
 
+    def action_client(self, kind: type[Any], name: str) -> Any:
+        """Return a client of an action; what its futures bring, `result` tells."""
+        made = ActionClient(self.node, kind, name)
+        self._made.append((_destroy, made))
+        return made
+
+    async def result(self, future: Future) -> Any:
+        """Return what an rclpy future brings, without waiting for it on the loop."""
+        ours: asyncio.Future[Any] = self.loop.create_future()
+
+        def bring(done: Future) -> None:
+            if ours.done():
+                return
+            if (error := done.exception()) is not None:
+                ours.set_exception(error)
+            else:
+                ours.set_result(done.result())
+
+        def hand_over(done: Future) -> None:
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(bring, done)
+
+        future.add_done_callback(hand_over)
+        return await ours
+
     def serve(self, kind: type[Any], name: str, answer: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> None:
         """Offer a service that a coroutine of the event loop answers: request and empty response in, response out."""
         made = self.node.create_service(kind, name, self.on_loop(answer))
@@ -200,6 +226,11 @@ class Ros:
         made, self._made = self._made, []
         for destroy, entity in made:
             destroy(entity)
+
+
+def _destroy(client: Any) -> bool:
+    client.destroy()
+    return True
 
 
 _running: set[asyncio.Task[None]] = set()
