@@ -17,7 +17,9 @@ from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId
 from fleet_market.ledger import (
     GENESIS,
+    START,
     AccountKind,
+    Anchor,
     Balance,
     Entry,
     Event,
@@ -126,6 +128,10 @@ class MemoryDisk(Reads):
     def find_event(self, source: str, message_id: str) -> Event | None:
         """Return an input by its id."""
         return self._taken.get((source, message_id))
+
+    def anchor(self) -> Anchor:
+        """Return that nothing has been archived."""
+        return START
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield the kept snapshots, newest first."""
