@@ -15,7 +15,7 @@ from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.stores import open_reader
 from fleet_market.errors import InputError
 from fleet_market.ids import MAIN_ZONE, ZoneId
-from fleet_market.ledger import Event, Metrics
+from fleet_market.ledger import Event, Head, Metrics
 
 BOOKS_FORMAT, LOG_FORMAT, VERSION = "fleet-market books", "fleet-market event log", 1
 TRANSFER_FIELDS = (
@@ -52,8 +52,7 @@ def write_books(reader: Reads, file: IO[str]) -> int:
         _line(file, {"row": "transfer", **dict(zip(TRANSFER_FIELDS, entry.fields(), strict=True))})
         count, last = count + 1, entry.hash
     for h in reader.heads():
-        row = {"day": h.day, "seq": h.seq, "hash": h.hash, "key_id": h.key_id, "signature": h.signature.hex()}
-        _line(file, {"row": "head", **row})
+        _line(file, head_row(h))
     balances = reader.balances()
     for account_id, balance in balances.items():
         _line(file, {"row": "account", "id": account_id, **{name: getattr(balance, name) for name in SUMS}})
@@ -66,7 +65,7 @@ def write_log(reader: Reads, file: IO[str]) -> int:
     _line(file, {"format": LOG_FORMAT, "version": VERSION})
     count = 0
     for event in reader.events():
-        fields = [_text(value) for value in event.fields()]
+        fields = [text_of(value) for value in event.fields()]
         _line(file, dict(zip(EVENT_FIELDS, fields, strict=True)))
         count += 1
     return count
@@ -94,13 +93,20 @@ def read_log(path: Path) -> Iterator[Event]:
 def _logged(row: dict[str, Any], *, first: bool) -> Event | None:
     """Return the event of a line; the first line holds none."""
     if not first:
-        return _event(row)
+        return event_of(row)
     if (row.get("format"), row.get("version")) != (LOG_FORMAT, VERSION):
         raise ValueError(f"format {row.get('format')!r} {row.get('version')!r}")
     return None
 
 
-def _event(row: dict[str, Any]) -> Event:
+def head_row(head: Head) -> dict[str, Any]:
+    """Return the line of a signed head."""
+    row = {"day": head.day, "seq": head.seq, "hash": head.hash, "key_id": head.key_id, "signature": head.signature.hex()}
+    return {"row": "head", **row}
+
+
+def event_of(row: dict[str, Any]) -> Event:
+    """Return the event of a line; raises `KeyError`, `AttributeError` or `ValueError` if it is damaged."""
     values = [row[name] for name in EVENT_FIELDS]
     for index in (5, 6, 8):
         if values[index] is not None:
@@ -108,7 +114,7 @@ def _event(row: dict[str, Any]) -> Event:
     return Event.of(values)
 
 
-def _text(value: str | int | bytes | None) -> str | int | None:
+def text_of(value: str | int | bytes | None) -> str | int | None:
     """Return bytes as text that turns back into the same bytes, whatever they are."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 

@@ -156,11 +156,11 @@ class Reads:
         """Return the archived rows of the journal that are kept all the same: holds that were open."""
         return tuple(self._entries(CARRIED, self.anchor().journal_seq))
 
-    def journal(self, after: int = 0) -> Iterator[Entry]:
+    def journal(self, after: int = 0) -> Generator[Entry]:
         """Yield the rows of the journal, oldest first, those behind number `after` that are not archived."""
         return self._entries(JOURNAL_AFTER, max(after, self.anchor().journal_seq))
 
-    def _entries(self, query: str, seq: int) -> Iterator[Entry]:
+    def _entries(self, query: str, seq: int) -> Generator[Entry]:
         for row in self._rows(query, (seq,)):
             try:
                 yield Entry.of(row)

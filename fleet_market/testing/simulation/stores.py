@@ -137,9 +137,9 @@ class MemoryDisk(Reads):
         """Yield the kept snapshots, newest first."""
         return reversed(self._snapshots)
 
-    def journal(self, after: int = 0) -> Iterator[Entry]:
+    def journal(self, after: int = 0) -> Generator[Entry]:
         """Yield the rows of the journal."""
-        return iter(tuple(self._journal[after:]))
+        yield from tuple(self._journal[after:])
 
     def balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds."""
