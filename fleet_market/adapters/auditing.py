@@ -9,6 +9,7 @@ from typing import Any
 from fleet_market.adapters.signing import verify
 from fleet_market.adapters.store_base import Reads
 from fleet_market.errors import PlaceError, StoreError
+from fleet_market.ids import AccountId
 from fleet_market.ledger import (
     GENESIS,
     AccountKind,
@@ -25,7 +26,6 @@ from fleet_market.ledger import (
     kind_of,
 )
 from fleet_market.ledger.fold import fold
-from fleet_market.ids import AccountId
 from fleet_market.market import Market, Outcome, Replayed, ReplayError, SnapshotError, order_faults, replay, resume
 from fleet_market.protocol.messages import Place
 
@@ -202,7 +202,9 @@ def _opening(
             report.faults.append(f"{account_id} held {balance} when the log begins, the snapshot there says {known}")
     report.faults += [f"{a} of the snapshot is not there any more" for a in sorted(image.balances.keys() - balances.keys())]
     if Metrics.of(opening.balances).sum_debits_uc != ledger.metrics().sum_debits_uc:
-        report.faults.append("the escrow of orders that were over when the log begins is another one than the snapshot says")
+        report.faults.append(
+            "the escrow of orders that were over when the log begins is another one than the snapshot says"
+        )
     if {e.transfer.id: e.transfer for e in opening.carried} != image.transfers:
         report.faults.append("the holds that were open when the log begins are others than the snapshot says")
     return opening

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,10 +22,9 @@ from fleet_market.market.snapshot import read_snapshot
 
 log = logging.getLogger(__name__)
 
-AGE_DAYS = 90.0
-"""Inputs stay in the store for this long. [assumption]"""
-NS_PER_DAY = 86_400 * 10**9
 NO_LIMIT = 2**62
+PART, OLD_PART_S = ".part", 3600.0
+"""Ending of an archive that is being written, and when nobody writes to it any more."""
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ def find_cut(
         If the log is damaged: nothing is archived of such a store.
     """
     newest = list(store.snapshots())
-    if len(newest) < 2:  # noqa: PLR2004 - the newest but one
+    if len(newest) < 2:
         return None
     start, source, market = store.anchor(), store, Market(NoPlaces())
     try:
@@ -161,14 +161,23 @@ def _write(store: Reads, target: Path, zone: ZoneId, end: Anchor, closing: bytes
         end=end,
         closing=closing,
     )
-    part = target.with_name(target.name + ".part")
+    _clear(target)
+    part = target.with_name(f"{target.name}.{os.getpid()}{PART}")
     try:
         write_archive(part, content)
         Archive(part).check()
-        part.replace(target)
+        os.link(part, target)  # where another process was faster, its archive is never replaced
         sync_folder(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _clear(target: Path) -> None:
+    """Remove what killed processes have left of this archive."""
+    for part in target.parent.glob(f"{target.name}.*{PART}"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > OLD_PART_S:
+                part.unlink()
 
 
 def _events(store: Reads, last: int) -> Iterator[Event]:

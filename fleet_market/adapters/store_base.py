@@ -43,7 +43,9 @@ EVENT, EVENT_AT = f"{_EVENT} WHERE source = ? AND message_id = ?", f"{_EVENT} WH
 OUTBOX = "SELECT id, topic, payload, digest FROM outbox ORDER BY position"
 HEADS = "SELECT day, seq, hash, key_id, signature FROM head ORDER BY day"
 SNAPSHOTS = "SELECT seq, content FROM snapshot ORDER BY seq DESC"
-ARCHIVES = "SELECT event_seq, event_hash, journal_seq, journal_hash, journal_ns, file, sha256 FROM archive ORDER BY event_seq"
+ARCHIVES = (
+    "SELECT event_seq, event_hash, journal_seq, journal_hash, journal_ns, file, sha256 FROM archive ORDER BY event_seq"
+)
 ANCHOR = (
     "SELECT event_seq, event_hash, journal_seq, journal_hash, journal_ns FROM archive"
     " WHERE event_seq = (SELECT max(event_seq) FROM archive)"

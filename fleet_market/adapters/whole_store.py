@@ -116,4 +116,3 @@ def archives_in(folder: Path, zone: ZoneId) -> list[Path]:
 def with_archives(store: Reads, archives: Sequence[Path]) -> Reads:
     """Return the store with its archives, the store itself if there are none; raises `StoreError` as `WholeStore`."""
     return WholeStore(archives, store) if archives else store
-

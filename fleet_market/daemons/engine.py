@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import Protocol
 
 from fleet_market.adapters.store_base import Reads
-from fleet_market.errors import BrokerError, LedgerMismatchError
+from fleet_market.errors import BrokerError, LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId, Identifier, MessageId, derive
 from fleet_market.ledger import (
     GENESIS,
@@ -85,6 +85,8 @@ class Engine:
         Signs the journal's head of each day.
     observe : callable
         Is shown what every new input has led to.
+    whole : callable, optional
+        Gives the store with the archives of its beginning: for a start without a usable snapshot.
     """
 
     def __init__(
@@ -94,8 +96,9 @@ class Engine:
         writer: Writer,
         signer: HeadSigner | None = None,
         observe: Callable[[Outcome], None] = lambda _outcome: None,
+        whole: Callable[[], Reads] | None = None,
     ) -> None:
-        self.market = market
+        self.market, self._whole = market, whole
         self._store, self._writer, self._signer, self._observe = store, writer, signer, observe
         self._heads = Heads(signer)
         self._due_heads: tuple[Head, ...] = ()
@@ -129,16 +132,25 @@ class Engine:
         """
         for snapshot in self._store.snapshots():
             try:
-                self._go_on(resume(self.market, snapshot))
+                self._go_on(resume(self.market, snapshot), self._store)
             except LedgerMismatchError as error:
                 log.warning("not started from the snapshot at event %d: %s", snapshot.event.seq, error)
                 self.market.reset()
                 self._replies.clear()
             else:
                 return
-        self._go_on(Replayed())
+        whole = self._store
+        if archived := whole.anchor().event_seq:
+            if self._whole is None:
+                raise StoreError(
+                    f"no snapshot of this database can be used, and its events 1 to {archived} are archived: set"
+                    " retention_folder to where the archives are"
+                )
+            whole = self._whole()
+            log.warning("no snapshot can be used: everything is replayed, with the archives")
+        self._go_on(Replayed(), whole)
 
-    def _go_on(self, at: Replayed) -> None:
+    def _go_on(self, at: Replayed, store: Reads) -> None:
         """Replay what was put in since `at`, compare, audit."""
         ledger = self.market.ledger
         rows, last = ledger.rows, ledger.last
@@ -150,14 +162,14 @@ class Engine:
                 self._keep_reply(event.source, event.message_id, event.reply)
 
         self._snapshot_seq, self._forgot = at.seq, at.seq > 0
-        with _without_collector(), closing(self._store.events(at.seq)) as events:
+        with _without_collector(), closing(store.events(at.seq)) as events:
             at = replay_log(self.market, events, since=at, each=follow)
         self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, self.market.state.epoch, at.hash
         self.diverged = at.diverged
         if at.diverged:
             log.warning("this program words or decides %d of the stored inputs otherwise than the one that took them, "
                         "first input %d", len(at.diverged), at.diverged[0])  # fmt: skip
-        same = all(ours == stored for ours, stored in zip_longest(entries, self._store.journal(rows)))
+        same = all(ours == stored for ours, stored in zip_longest(entries, store.journal(rows)))
         if not same or _open(self.market.ledger.balances()) != _open(self._store.open_balances()):
             raise LedgerMismatchError("the stored inputs lead to other books than those stored: do not trade, audit first")
         if faults := [*self.market.ledger.audit(), *order_faults(self.market.state)]:

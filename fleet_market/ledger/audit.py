@@ -102,9 +102,7 @@ def balance_faults(balances: Mapping[AccountId, Balance]) -> list[str]:
     return faults[:MAX_FAULTS]
 
 
-def supply_faults(
-    balances: dict[AccountId, Balance], journal: Iterable[Entry], carried: Iterable[Entry] = ()
-) -> list[str]:
+def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry], carried: Iterable[Entry] = ()) -> list[str]:
     """Add `journal` to `balances`; return the first thing that goes wrong on the way, nothing if all is well.
 
     That is a sum below zero, an overdraft, or a supply that differs from what circulates.
