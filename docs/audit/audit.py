@@ -69,10 +69,8 @@ class Books:
             self.notes.append(f"rows 1 to {self.rows} are archived: what was there then is taken from the market's word")
         elif self.hashes.get(row["transfers"], "0" * 64) != row["hash"]:
             self.fault(f"the books go on behind another row {row['transfers']} than that of the archives")
-        else:
-            self.opened = (
-                {account: list(sums) for account, sums in self.sums.items()} if row["transfers"] == self.rows else {}
-            )
+        elif row["transfers"] == self.rows:
+            self.opened = {account: list(sums) for account, sums in self.sums.items()}
 
     def open_account(self, row):
         sums = [row[name] for name in SUMS]

@@ -96,11 +96,12 @@ class Archive:
         self.path = path
         try:
             first = next(self._lines())
-            if (first.get("format"), first.get("version")) != (FORMAT, VERSION):
-                raise KeyError("format")
+            ours = (first.get("format"), first.get("version")) == (FORMAT, VERSION)
             self.zone, self.start = ZoneId(first["zone"]), _anchor(first)
-        except (StopIteration, KeyError, ValueError, TypeError):
-            raise StoreError(f"{path}: is no archive, or one of a newer program") from None
+        except (StopIteration, AttributeError, KeyError, ValueError, TypeError):
+            ours = False
+        if not ours:
+            raise StoreError(f"{path}: is no archive, or one of a newer program")
 
     def events(self) -> Iterator[Event]:
         """Yield the events; raises `StoreError` here as below if a row is damaged."""

@@ -63,9 +63,10 @@ class _Search:
         if not content or not is_snapshot_of(content, event):
             return
         ledger = self.market.ledger if content is outcome.snapshot else read_snapshot(content).ledger
-        last = ledger.last
-        journal = (ledger.rows, last.hash, last.timestamp_ns) if last is not None else Anchor().fields()[2:]
-        self.found = Anchor(previous.seq, previous.hash, *journal), content  # type: ignore[arg-type]
+        end = Anchor(previous.seq, previous.hash)
+        if (last := ledger.last) is not None:
+            end = Anchor(previous.seq, previous.hash, ledger.rows, last.hash, last.timestamp_ns)
+        self.found = end, content
 
 
 def is_snapshot_of(content: bytes, event: Event) -> bool:

@@ -38,7 +38,7 @@ EXIT_FAULTS = 1
 MAX_ROWS = 1000
 
 ledger = typer.Typer(
-    help="Audit, export, look into, back up, archive and restore the books; all but archive and restore work while a market runs.",
+    help="Audit, export, look into, back up, restore and archive the books; all but the last two work while a market runs.",
     no_args_is_help=True,
 )
 console = Console()
@@ -170,7 +170,7 @@ def archive_old(
     events = 0 if cut is None else cut.end.event_seq - cut.start.event_seq
     transfers = 0 if cut is None else cut.end.journal_seq - cut.start.journal_seq
     if as_json:
-        result = {"events": events, "transfers": transfers, "file": None, "sha256": None}
+        result: dict[str, Any] = {"events": events, "transfers": transfers, "file": None, "sha256": None}
         if cut is not None:
             result |= {"file": str(to), "sha256": cut.sha256}
         typer.echo(json.dumps(result, indent=2))
@@ -245,8 +245,8 @@ def replay(
         fault = f"event {at.diverged[0]}: this program decides otherwise, as upon {len(at.diverged) - 1} further events"
     orders = Counter(order.state.value for order in market.state.orders.values())
     result: dict[str, Any] = {
-        "identical": fault is None, "fault": fault, "first_event": first, "events": seen.total(), "transfers": market.ledger.rows,
-        "orders": dict(orders), "log_hash": at.hash,
+        "identical": fault is None, "fault": fault, "first_event": first, "events": seen.total(),
+        "transfers": market.ledger.rows,        "orders": dict(orders), "log_hash": at.hash,
         "journal_hash": market.ledger.last.hash if market.ledger.last else None,
     }  # fmt: skip
     if as_json:

@@ -1,6 +1,6 @@
 """Retention while a market runs: every day, what is old goes into archives, a few thousand inputs at a time.
 
-Replaying, writing, syncing and reading back is the work of a process of its own, of low priority: it opens the store to read
+Replaying, writing, syncing and reading back is the work of a process of its own, of low priority: it only reads the store,
 and leaves a file. The daemon deletes what lies in that file, in one transaction between two commits, and so is the only one
 that writes to the store, as ever. Whatever is killed in between, the next attempt finds the file and goes on with it.
 """
@@ -92,7 +92,7 @@ class Archiving:
         await asyncio.sleep(FIRST_S)
         while True:
             try:
-                while await self.archive_one():
+                while await self.archive_one():  # noqa: ASYNC110 - there may be more
                     await asyncio.sleep(PAUSE_S)
             except FleetMarketError as error:
                 log.error("zone %s: not archived: %s", self._zone, error)  # noqa: TRY400 - told

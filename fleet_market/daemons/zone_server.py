@@ -171,8 +171,8 @@ class ZoneServer:
 
     def _whole(self, store: Reads) -> Reads:
         """Return the store with its archives; raises `StoreError` if there are none."""
-        folder, zone = self.config.retention and self.config.retention.folder, self.zone_config.zone
-        archives = [] if folder is None else archives_in(folder, zone)
+        retention, zone = self.config.retention, self.zone_config.zone
+        archives = [] if retention is None else archives_in(retention.folder, zone)
         if not archives:
             raise StoreError(
                 f"zone {zone}: no snapshot can be used, and the beginning of the log is archived: name the folder of its"
