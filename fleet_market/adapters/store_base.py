@@ -54,7 +54,7 @@ OLD_SNAPSHOTS = (
     "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT 2)"
     " AND seq <> (SELECT coalesce(max(event_seq), 0) + 1 FROM archive)"
 )
-"""Two are kept: the older one serves if the newer one is damaged; and the one with which a log begins that was shortened."""
+"""Two are kept: the older one serves if the newer one is damaged; and the one with which a shortened log begins."""
 OLD_EVENTS = "DELETE FROM event WHERE seq <= ?"
 OLD_JOURNAL = (
     "DELETE FROM journal WHERE seq <= ? AND NOT (kind = 'hold' AND NOT EXISTS"
