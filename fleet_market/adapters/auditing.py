@@ -196,7 +196,7 @@ def _opening(
         return opening
     image = ledger.image()
     for account_id, balance in opening.balances.items():
-        closed = kind_of(account_id) is AccountKind.ESCROW and balance.is_empty
+        closed = balance == Balance() or (kind_of(account_id) is AccountKind.ESCROW and balance.is_empty)
         if not (image.balances.get(account_id) == balance or (account_id not in image.balances and closed)):
             known = image.balances.get(account_id, "nothing of it")
             report.faults.append(f"{account_id} held {balance} when the log begins, the snapshot there says {known}")

@@ -36,7 +36,7 @@ FIRST_S = 5.0
 """After a start there is other work to do."""
 PAUSE_S = 2.0
 """Between one archive and the next."""
-MAX_INPUTS = 4_000
+MAX_INPUTS = 4_500
 """In one archive, or as many as there are up to the next checkpoint: deleting them takes some 60 ms."""
 NICE = 10
 NS_PER_DAY = 86_400 * 10**9

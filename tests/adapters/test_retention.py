@@ -278,14 +278,12 @@ def test_a_flipped_bit_or_a_cut_end_of_the_file_is_found(archived):
             Archive(path).check()
 
 
+CLOSED = """UPDATE account SET credits_posted = 7, debits_posted = 7 WHERE id = (
+    SELECT min(id) FROM account WHERE substr(id, 1, 7) = 'escrow:' AND debits_posted = credits_posted AND debits_posted > 7
+)"""
 CHANGES = [
     ("UPDATE account SET credits_posted = credits_posted + 1 WHERE id = 'customer:c1'", "customer:c1"),
-    (
-        "UPDATE account SET credits_posted = 7, debits_posted = 7 WHERE id = "
-        + "(SELECT min(id) FROM account WHERE substr(id, 1, 7) = 'escrow:' AND debits_posted = credits_posted "
-        + "AND debits_posted > 7)",
-        "escrow of orders",
-    ),
+    (CLOSED, "escrow of orders"),
     ("UPDATE journal SET amount_uc = amount_uc + 1 WHERE seq = (SELECT min(seq) FROM journal)", "snapshot"),
     ("UPDATE journal SET amount_uc = amount_uc + 1 WHERE seq = (SELECT max(seq) FROM journal)", "journal row"),
     ("UPDATE event SET now_ns = now_ns + 1 WHERE seq = (SELECT min(seq) FROM event)", "event"),
