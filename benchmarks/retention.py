@@ -76,7 +76,7 @@ def _rows(name: str, address: str, folder: Path, *, quick: bool) -> Iterable[Row
     yield Row(f"{name}: archive per order", seen.archive_bytes / (seen.archived / per_order), "B",
               note="compressed, with two snapshots an archive")  # fmt: skip
     yield Row(f"{name}: an archive is deleted in", median(seen.deleting_s), "s",
-              note=f"median of {len(seen.deleting_s)}; up to {MAX_INPUTS} inputs, and at least to the next checkpoint")  # fmt: skip
+              note=f"median of {len(seen.deleting_s)}; at most {MAX_INPUTS} inputs or to the next checkpoint")  # fmt: skip
     yield Row(f"{name}: longest deletion", max(seen.deleting_s), "s", DELAY_GOAL_S,
               note="commits wait for it; the goal is a twentieth of a batch period")  # fmt: skip
     yield Row(f"{name}: CPU time to replay, write and read back", 1e3 * seen.making_cpu_s / seen.archived, "ms/input",
