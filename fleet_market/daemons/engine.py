@@ -38,7 +38,9 @@ from fleet_market.market import replay as replay_log
 from fleet_market.market.commands import SELF
 from fleet_market.market.snapshot import form
 from fleet_market.ports import Publisher
+from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import JournalHead
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,8 @@ class Engine:
         self._store, self._writer, self._signer, self._observe = store, writer, signer, observe
         self._heads = Heads(signer)
         self._due_heads: tuple[Head, ...] = ()
+        self._unsaid: tuple[Head, ...] = ()
+        """Heads that are to be published."""
         self._hash = GENESIS
         self._effects: asyncio.Queue[_Effect] = asyncio.Queue(MAX_UNPUBLISHED)
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
@@ -175,8 +179,9 @@ class Engine:
         if faults := [*self.market.ledger.audit(), *order_faults(self.market.state)]:
             raise LedgerMismatchError("; ".join(faults))
         self._recover_outbox(diverged=bool(at.diverged))
-        days = [head.day for head in self._store.heads()]
-        self._heads = Heads(self._signer, max(days, default=-1))
+        known = self._store.heads()
+        self._heads = Heads(self._signer, known[-1].day if known else -1)
+        self._unsaid = known[-1:]
         self._due_heads = self._heads.follow(entries if last is None else [last, *entries])
 
     def _keep_reply(self, source: str, message_id: str, reply: tuple[str, bytes] | None) -> None:
@@ -196,6 +201,15 @@ class Engine:
                 raise LedgerMismatchError(f"message {row.id} of the outbox follows from no stored input")
         if missing := unconfirmed.keys() - self._outbox.keys():
             raise LedgerMismatchError(f"message {min(missing)} should wait in the outbox and is not there")
+
+    def _said_heads(self) -> list[tuple[str, bytes, bool]]:
+        """Return what is published of the heads that are new since the last call, the newest after a start."""
+        heads, self._unsaid = self._unsaid, ()
+        topic = topics.view(self.market.state.zone, "head")
+        bodies = [
+            JournalHead(day=h.day, seq=h.seq, hash=h.hash, key_id=h.key_id, signature=h.signature.hex()) for h in heads
+        ]
+        return [(topic, self._sealed(Send(topic, body)), True) for body in bodies]
 
     def waiting(self) -> int:
         """Return how many inputs wait for the disk or to be answered."""
@@ -223,7 +237,7 @@ class Engine:
         messages = [(send, self._sealed(send)) for send in outcome.sends]
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
-        await self._effects.put(_Effect(stored, public, ack))
+        await self._effects.put(_Effect(stored, (*public, *self._said_heads()), ack))
         if self._seq >= self._snapshot_seq + self.snapshot_inputs:
             self._snapshot_seq = self._seq
             await self.take(Command(SELF, Checkpoint(form=form()), self.now_ns))
@@ -264,6 +278,7 @@ class Engine:
         )  # fmt: skip
         self._hash = event.after(self._hash)
         heads, self._due_heads = (*self._due_heads, *self._heads.follow(outcome.entries)), ()
+        self._unsaid = (*self._unsaid, *heads)
         record = StoreRecord(
             event=replace(event, hash=self._hash),
             accounts=tuple(outcome.accounts),
