@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fleet_market.adapters.exports import EVENT_FIELDS, TRANSFER_FIELDS, event_of, head_row, text_of
 from fleet_market.adapters.signing import verify
@@ -131,7 +131,7 @@ class Archive:
         """
         try:
             return self._checked()
-        except (KeyError, ValueError, TypeError, zlib.error) as error:
+        except (AttributeError, KeyError, ValueError, TypeError, zlib.error) as error:
             raise StoreError(f"{self.path}: is damaged ({str(error)[:100]}): take another copy") from None
 
     def _checked(self) -> Cut:
@@ -181,11 +181,7 @@ class Archive:
 def is_archive(path: Path) -> bool:
     """Return whether the file may be an archive: it is compressed; raises `OSError`."""
     with path.open("rb") as file:
-        return _starts(file)
-
-
-def _starts(file: IO[bytes]) -> bool:
-    return file.read(len(MAGIC)) == MAGIC
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _anchor(row: Row) -> Anchor:

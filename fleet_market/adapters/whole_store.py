@@ -114,5 +114,16 @@ def archives_in(folder: Path, zone: ZoneId) -> list[Path]:
 
 
 def with_archives(store: Reads, archives: Sequence[Path]) -> Reads:
-    """Return the store with its archives, the store itself if there are none; raises `StoreError` as `WholeStore`."""
-    return WholeStore(archives, store) if archives else store
+    """Return the store with the archives of all its beginning, the store itself if there are none.
+
+    Raises
+    ------
+    StoreError
+        As `WholeStore`, or if the first archive is missing.
+    """
+    if not archives:
+        return store
+    whole = WholeStore(archives, store)
+    if missing := whole.anchor().event_seq:
+        raise StoreError(f"events 1 to {missing} are missing before the first archive: name the archives that hold them")
+    return whole

@@ -25,7 +25,7 @@ from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import file_of, is_postgres, open_store
-from fleet_market.adapters.whole_store import WholeStore, archives_in
+from fleet_market.adapters.whole_store import archives_in, with_archives
 from fleet_market.daemons.archiving import Archiving, Retention
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
@@ -178,7 +178,7 @@ class ZoneServer:
                 f"zone {zone}: no snapshot can be used, and the beginning of the log is archived: name the folder of its"
                 " archives as retention_folder"
             )
-        return WholeStore(archives, store)
+        return with_archives(store, archives)
 
     async def set_halted(self, *, halted: bool, reason: str) -> None:
         """Let the zone sell nothing, or go on; waits until it has recovered. Raises as `Zone.set_halted`."""

@@ -23,7 +23,7 @@ from fleet_market.adapters.exports import write_books, write_log
 from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import open_reader, open_store
-from fleet_market.adapters.whole_store import WholeStore
+from fleet_market.adapters.whole_store import WholeStore, with_archives
 from fleet_market.daemons.engine import Engine
 from fleet_market.errors import StoreError
 from fleet_market.ids import ZoneId
@@ -144,6 +144,8 @@ def test_it_goes_on_trading_and_is_archived_again(address, tmp_path):
         assert (whole.faults, whole.archived_events) == ([], 0)
         with pytest.raises(StoreError, match=rf"events {first.end.event_seq + 1} to .* are missing before the store"):
             WholeStore([tmp_path / "a.gz"], reader)
+        with pytest.raises(StoreError, match=rf"events 1 to {first.end.event_seq} are missing before the first archive"):
+            with_archives(reader, [tmp_path / "b.gz"])
     alone, market = WholeStore([tmp_path / "b.gz"]), Market(NoPlaces())
     at = begin(market, alone)
     assert at.seq == first.end.event_seq + 1
@@ -233,6 +235,7 @@ DAMAGES = {
     "an input": lambda rows: first(rows, "event").update(now_ns=7),
     "a body": lambda rows: first(rows, "event").update(body="{}"),
     "an amount": lambda rows: first(rows, "transfer").update(amount_uc=7),
+    "no text": lambda rows: first(rows, "event").update(body=7),
     "a lost input": lambda rows: rows.remove(first(rows, "event")),
     "a lost transfer": lambda rows: rows.remove(first(rows, "transfer")),
     "a lost end": lambda rows: rows.pop(),
