@@ -13,7 +13,7 @@ from pathlib import Path
 from fleet_market.adapters.archive_file import Archive, Content, write_archive
 from fleet_market.adapters.auditing import NoPlaces, begin
 from fleet_market.adapters.store_base import Reads, insist_on_cut
-from fleet_market.adapters.whole_store import SUFFIX
+from fleet_market.adapters.whole_store import DIGITS, SUFFIX
 from fleet_market.errors import StoreError
 from fleet_market.ids import ZoneId
 from fleet_market.ledger import Anchor, Cut, Entry, Event, Snapshot
@@ -199,7 +199,7 @@ def _entries(store: Reads, last: int) -> Iterator[Entry]:
 
 def archive_name(zone: ZoneId, start: Anchor) -> str:
     """Return the name of the archive that begins behind `start`: a second attempt finds what the first one wrote."""
-    return f"{zone}.{start.event_seq + 1:012d}{SUFFIX}"
+    return f"{zone}.{start.event_seq + 1:0{DIGITS}d}{SUFFIX}"
 
 
 def sync_folder(folder: Path) -> None:

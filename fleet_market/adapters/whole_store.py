@@ -12,7 +12,8 @@ from fleet_market.errors import StoreError
 from fleet_market.ids import ZoneId
 from fleet_market.ledger import Anchor, Entry, Event, Snapshot
 
-SUFFIX = ".archive.gz"
+SUFFIX, DIGITS = ".archive.gz", 12
+"""Of the name of an archive: zone, number of the first event, ending."""
 
 
 class _Numbered(Protocol):
@@ -52,7 +53,6 @@ class WholeStore(Reads):
             if at.event_seq > end.event_seq:
                 _missing(end, at, "the store")
             self._insist_that_it_overlaps(store, end)
-        self._end = end
 
     def _insist_that_it_overlaps(self, store: Reads, end: Anchor) -> None:
         """Compare what is in both: an archive may have been written, and the store not have been shortened yet."""
@@ -110,7 +110,7 @@ def _missing(end: Anchor, start: Anchor, name: str) -> None:
 
 def archives_in(folder: Path, zone: ZoneId) -> list[Path]:
     """Return the archives of a zone in a folder, oldest first."""
-    return sorted(folder.glob(f"{zone}.*{SUFFIX}"))
+    return sorted(folder.glob(f"{zone}.{'[0-9]' * DIGITS}{SUFFIX}"))
 
 
 def with_archives(store: Reads, archives: Sequence[Path]) -> Reads:

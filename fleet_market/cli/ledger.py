@@ -246,7 +246,7 @@ def replay(
     orders = Counter(order.state.value for order in market.state.orders.values())
     result: dict[str, Any] = {
         "identical": fault is None, "fault": fault, "first_event": first, "events": seen.total(),
-        "transfers": market.ledger.rows,        "orders": dict(orders), "log_hash": at.hash,
+        "transfers": market.ledger.rows, "orders": dict(orders), "log_hash": at.hash,
         "journal_hash": market.ledger.last.hash if market.ledger.last else None,
     }  # fmt: skip
     if as_json:

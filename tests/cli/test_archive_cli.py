@@ -41,7 +41,7 @@ def market(tmp_path):
 
 
 def test_what_is_older_than_90_days_goes_into_a_file_that_all_commands_read(market, tmp_path):
-    archive, books = tmp_path / "main.1.archive.gz", tmp_path / "books.jsonl"
+    archive, books = tmp_path / "main.000000000001.archive.gz", tmp_path / "books.jsonl"
     whole = json.loads(cli("ledger", "audit", "--store", market, "--json"))
     told = json.loads(cli("ledger", "archive", "--store", market, "--to", archive, "--json"))
     assert told["events"] > 400
