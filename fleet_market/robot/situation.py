@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet_market.body import Job, Pose, RobotType, Telemetry
+from fleet_market.body import Job, Link, Pose, RobotType, Telemetry
 from fleet_market.ids import CallId, ContractId, OrderId, RobotId
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
@@ -167,9 +167,11 @@ class Situation:
         return None if goal is None or goal.visit is None else self.task(goal.visit.order)
 
     def queue(self, now_ns: int) -> Queue | None:
-        """Return what the robot is going to do; None if it does not know where it is or how full its battery is."""
+        """Return what the robot is going to do; None if it does not know by now where it is or how full its battery is."""
         telemetry = self.telemetry
         if telemetry is None or telemetry.pose is None or telemetry.battery.soc is None:
+            return None
+        if telemetry.link is not Link.UP:
             return None
         locked = 0
         if self.visits:
