@@ -82,6 +82,8 @@ class VehicleConfig(_Config):
     """Whether the weights of its loads come from a scale; of most vehicles they are nominal."""
     keeps_speed_limit: bool = True
     """Whether it keeps the maximum speed of an edge."""
+    off_path_m: Annotated[float, Field(gt=0)] | None = 1.0
+    """A vehicle that leaves the straight way to its next node by more has failed; ``None``: it may find ways of its own."""
     stale_s: Seconds = 35.0
     """Silence from here on is LOST: the standard has a state every 30 s."""
     poll_s: Seconds = 5.0

@@ -296,7 +296,7 @@ class Master:
             )
         effects = self._tell_steps(work)
         work.accepted_update = max(work.accepted_update, min(state.update_id, route.update_id))
-        if why := proofs.failed_action(route.actions, state) or str(proofs.grave_error(state) or ""):
+        if why := proofs.failed_action(route.actions, state) or str(proofs.grave_error(state) or "") or self._off_path(work):
             return [*effects, *self._wind_down(work, End.FAILED, why, now_ns)]
         if work.accepted_update < route.update_id:
             if (error := proofs.rejection(route, state, work.known)) is not None:
@@ -305,6 +305,13 @@ class Master:
         if route.wants_update:
             return [*effects, *self._send_order(work, now_ns)]
         return [*effects, *(self._arrived(work, now_ns) if proofs.is_complete(route, state) else [])]
+
+    def _off_path(self, work: _Work) -> str:
+        state, pose, limit_m = self.view.state, self._pose(), self.config.off_path_m
+        if state is None or pose is None or limit_m is None:
+            return ""
+        off_m = work.route.off_path_m(proofs.reached(work.route, state), pose)
+        return f"{off_m:.2f} m off the path" if off_m > limit_m else ""
 
     def _arrived(self, work: _Work, now_ns: int) -> list[Effect]:
         """Take the vehicle's word that all is done, if it also is where the job ends."""

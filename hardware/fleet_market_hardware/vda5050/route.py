@@ -210,6 +210,12 @@ class Route:
             action_type=words.type, action_id=self.action_of[step], blocking_type="HARD", action_parameters=parameters
         )
 
+    def off_path_m(self, reached: int, at: Pose) -> float:
+        """Return how far the vehicle is from the way that it may be on: between the last node reached and the base's end."""
+        first = next((i for i, mark in reversed(list(enumerate(self.marks))) if mark.sequence <= reached), 0)
+        points = [mark.point for mark in self.marks[first:]]
+        return min(_off(a, b, (at.x, at.y)) for a, b in pairwise([points[0], *points]))
+
     def passed(self, reached: int, at: Pose | None) -> tuple[int, int]:
         """Return the step that runs, and how many points of its path lie behind the vehicle.
 
