@@ -33,7 +33,7 @@ from fleet_market_hardware.vda5050.versions import VERSIONS, instant_actions_in,
 SETTLE_NS = 1_000_000_000
 """A vehicle that does not answer a cancel stands if it still says so this long after it."""
 RETAINED_NS = 2_000_000_000
-"""A connection message so soon after our own connection may be an old, retained one."""
+"""The first connection message, so soon after our own connection, may be an old one that the broker kept."""
 ANSWER_NS = 5_000_000_000
 """A vehicle that an old message calls gone has this long to say otherwise."""
 PLACE_SLACK_M = 0.05
@@ -100,6 +100,7 @@ class Master:
         """Order of a job that ended LOST: it may still be driven."""
         self._lost_ns = 0
         self._connected_ns: int | None = None
+        """Of our own connection, until the first connection message after it."""
         self._polled_ns = self._paused_ns = self._cancelled_ns = 0
         self._answer_by_ns: int | None = None
 
@@ -164,11 +165,12 @@ class Master:
     def _hear_connection(self, payload: bytes, now_ns: int) -> list[Effect]:
         version, there = read_connection(payload)
         self._learn(version)
+        connected_ns, self._connected_ns = self._connected_ns, None
         if there is None:
             return []
         if there:
             return [self._instant("stateRequest")]
-        if self._connected_ns is not None and now_ns - self._connected_ns < RETAINED_NS:
+        if connected_ns is not None and now_ns - connected_ns < RETAINED_NS:
             self._answer_by_ns = now_ns + ANSWER_NS
             return [self._instant("stateRequest")]
         self.view.broken = True

@@ -5,22 +5,16 @@ import contextlib
 import json
 import os
 import signal
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+from vda5050_floor import WORDS
 
 from fleet_market.ids import RobotId
 from fleet_market_hardware.vda5050 import MasterLink, Vda5050Driver, VehicleConfig, peer
 
 FOLDER = Path(__file__).parents[3] / ".cache" / "vda5050"
-FLOOR = {"stationType": "floor", "loadType": "EPAL", "duration": "{seconds}"}
-WORDS = {
-    "load": {"type": "pick", "parameters": FLOOR},
-    "unload": {"type": "drop", "parameters": FLOOR},
-    "charge": {"type": "startCharging"},
-}
 
 
 @pytest.fixture(scope="session")
@@ -134,10 +128,3 @@ async def wire(mqtt_broker):
     listening.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await listening
-
-
-async def until(condition, within_s=10.0):
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {condition}"
-        await asyncio.sleep(0.02)
