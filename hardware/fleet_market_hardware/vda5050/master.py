@@ -298,7 +298,11 @@ class Master:
             )
         effects = self._tell_steps(work)
         work.accepted_update = max(work.accepted_update, min(state.update_id, route.update_id))
-        if why := proofs.failed_action(route.actions, state) or str(proofs.grave_error(state) or "") or self._off_path(work):
+        if (
+            why := proofs.failed_action(route.actions, state)
+            or str(proofs.grave_error(state) or "")
+            or self._off_path(work)
+        ):
             return [*effects, *self._wind_down(work, End.FAILED, why, now_ns)]
         if work.accepted_update < route.update_id:
             if (error := proofs.rejection(route, state, work.known)) is not None:
