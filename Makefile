@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench nightly clean mosquitto postgres
+.PHONY: setup demo test check bench nightly clean mosquitto postgres vda5050-peer
 
 setup: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ mosquitto: setup
 # The second store's server: where there is none, from apt. Tests start a cluster of their own on loopback.
 postgres: setup
 	$(BIN)/python -m fleet_market.testing.postgres
+
+# VDA 5050 software of others, which the bridge is tried on; Node.js and npm come from apt where there are none.
+vda5050-peer: setup
+	$(BIN)/python -m fleet_market_hardware.vda5050.peer
 
 # The main job: a fleet of six ROS 2 robots trades and drives in PyBullet for about two minutes; results in out/demo.
 demo: mosquitto
@@ -40,7 +44,7 @@ nightly: mosquitto postgres
 	$(BIN)/python -m benchmarks.nightly
 
 # What starts no processes runs on all cores; what does has them to itself.
-test: check mosquitto postgres
+test: check mosquitto postgres vda5050-peer
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
 	$(BIN)/python -m pytest -m real
 

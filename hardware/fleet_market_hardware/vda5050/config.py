@@ -39,7 +39,7 @@ class Frame(_Config):
 
 
 class ActionWords(_Config):
-    """How a vehicle calls one of our actions. ``{parcel}``, ``{mass_kg}`` and ``{seconds}`` stand for those of the action."""
+    """How a vehicle calls one of our actions; ``{parcel}``, ``{mass_kg}`` and ``{seconds}`` stand for its own."""
 
     type: Annotated[str, Field(min_length=1)]
     parameters: dict[str, Any] = Field(default_factory=dict)

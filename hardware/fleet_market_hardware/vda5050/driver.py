@@ -159,7 +159,7 @@ class Vda5050Driver:
         return True
 
     async def estop(self, *, engage: bool = True) -> None:
-        """Latch or release: the vehicle is paused and its order cancelled. Not a safety function: nothing in VDA 5050 is."""
+        """Latch or release: the vehicle is paused and its order cancelled. No safety function: nothing in VDA 5050 is."""
         self._carry_out(self._master.estop(engage=engage, now_ns=self._link.now_ns()))
         if engage:
             await self.stop(timeout_s=self.config.stop_s)

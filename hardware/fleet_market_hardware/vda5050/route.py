@@ -211,7 +211,7 @@ class Route:
         )
 
     def off_path_m(self, reached: int, at: Pose) -> float:
-        """Return how far the vehicle is from the way that it may be on: between the last node reached and the base's end."""
+        """Return how far the vehicle is from where it may be: between the last node reached and the base's end."""
         first = next((i for i, mark in reversed(list(enumerate(self.marks))) if mark.sequence <= reached), 0)
         points = [mark.point for mark in self.marks[first:]]
         return min(_off(a, b, (at.x, at.y)) for a, b in pairwise([points[0], *points]))

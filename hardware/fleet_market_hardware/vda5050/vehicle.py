@@ -353,8 +353,8 @@ class Vehicle:
         sent: list[Wish] = []
         key = (
             self._order, self._update, self._last, len(self._nodes), self._telemetry.moving, self._paused,
-            self._telemetry.battery.charging, tuple((d.id, d.status) for d in (*self._actions.values(), *self._instants.values())),
-            len(self._errors),
+            self._telemetry.battery.charging, len(self._errors),
+            *((d.id, d.status) for d in (*self._actions.values(), *self._instants.values())),
         )  # fmt: skip
         if force or key != self._told or self._told_ns is None or now_ns - self._told_ns >= self._state_ns:
             self._told, self._told_ns = key, now_ns

@@ -101,11 +101,9 @@ def _graph_fault(name: str, nodes: list[WantedNode], edges: list[Mapping[str, An
             return f"sequenceId must run on by one, after node {a.sequence} it does not"
         if b.released and not a.released:
             return f"node {b.id} must not be released behind one that is not"
-        if bool(edge.get("released")) != b.released:
-            return f"edge {text(edge, 'edgeId')} must be released exactly where its end is"
         ends = (text(edge, "startNodeId") or a.id, text(edge, "endNodeId") or b.id)
-        if ends != (a.id, b.id):
-            return f"edge {text(edge, 'edgeId')} must lead from {a.id} to {b.id}"
+        if ends != (a.id, b.id) or (edge.get("released") is True) != b.released:
+            return f"edge {text(edge, 'edgeId')} must lead from {a.id} to {b.id} and be released exactly where that is"
     names = [action.id for node in nodes for action in node.actions]
     if len(set(names)) != len(names) or not all(names):
         return "every action needs an actionId of its own"

@@ -18,19 +18,21 @@ from fleet_market_hardware.vda5050.seen import read_connection, read_factsheet, 
 from fleet_market_hardware.vda5050.vehicle import Begin, Vehicle
 from fleet_market_hardware.vda5050.wanted import WantError, read_instant_actions, read_order
 
-KEYS = st.sampled_from(
-    [
-        "orderId", "orderUpdateId", "lastNodeId", "lastNodeSequenceId", "nodeStates", "edgeStates", "actionStates", "driving",
-        "agvPosition", "mobileRobotPosition", "x", "y", "theta", "mapId", "batteryState", "batteryCharge", "charging",
-        "errors", "errorReferences", "errorLevel", "loads", "weight", "velocity", "vx", "nodes", "edges", "nodeId",
-        "sequenceId", "released", "nodePosition", "actions", "instantActions", "actionType", "actionId", "version",
-        "connectionState", "protocolLimits", "safetyState", "actionParameters", "key", "value", "allowedDeviationXY",
-    ]
-)  # fmt: skip
+WORDS = """orderId orderUpdateId lastNodeId lastNodeSequenceId nodeStates edgeStates actionStates driving agvPosition x y
+theta mobileRobotPosition mapId batteryState batteryCharge charging errors errorReferences errorLevel loads weight velocity vx
+nodes edges nodeId sequenceId released nodePosition actions instantActions actionType actionId version connectionState safetyState
+protocolLimits actionParameters key value allowedDeviationXY"""
+VALUES = "CONNECTIONBROKEN ONLINE cancelOrder startPause pick 3.0.0 2.1 FATAL FINISHED local"
+KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.just(10**400), st.just("CONNECTIONBROKEN"),
-    st.sampled_from(["ONLINE", "cancelOrder", "startPause", "pick", "3.0.0", "2.1", "FATAL", "FINISHED", "local"]),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=6),
+    st.just(10**400),
+    st.sampled_from(VALUES.split()),
+)
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=8), max_leaves=40
 )
@@ -73,9 +75,8 @@ def test_a_master_outlives_every_vehicle_and_never_calls_nonsense_done(messages)
     master.begin(Job("j", (Go(Pose(3.0, 0.0)),)), 100.0, now)
     for topic, payload in messages:
         now += 10**8
-        for effect in master.hear(topic, payload, now):
-            if isinstance(effect, JobEnded):
-                ends.append(effect.result.end)
+        effects = master.hear(topic, payload, now)
+        ends += [effect.result.end for effect in effects if isinstance(effect, JobEnded)]
         telemetry = master.telemetry(now)
         assert telemetry.battery.soc is None or 0 <= telemetry.battery.soc <= 1
         assert math.isfinite(telemetry.odometer_m)

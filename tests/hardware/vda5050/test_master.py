@@ -2,7 +2,7 @@
 
 import json
 import math
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -358,11 +358,9 @@ def test_every_update_keeps_the_standards_rules_and_never_takes_back_a_base(path
     job = Job("j", (Go(Pose(*path[-1], 0.0), tuple(path), first), Act("load", "p", 1.0)))
     route = Route("o", job, Pose(0.0, 0.0), config(), "local", lambda: f"a{next(numbers)}")
     sent = [route.order()]
-    for points in sorted(releases):
-        if route.release(0, points) and route.wants_update:
-            sent.append(route.order())
+    sent += [route.order() for points in sorted(releases) if route.release(0, points) and route.wants_update]
     assert all(Order.model_validate(order.model_dump()) == order for order in sent)
-    for number, (before, after) in enumerate(zip(sent, sent[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(sent)):
         base = [node for node in before.nodes if node.released]
         assert after.nodes[0] == base[-1]
         assert after.order_update_id == number + 1

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import uuid
+from itertools import pairwise
 
 import pytest
 from vda5050_floor import until
@@ -36,7 +37,7 @@ class PacedBase(KinematicBase):
 async def serve(mqtt_broker):
     running = []
 
-    async def start(version="2.0.0", **faults):
+    async def start(version="2.0.0", driver=None, **faults):
         serial = f"ours-{uuid.uuid4().hex[:8]}"
         base = PacedBase(Pose(0.0, 0.0))
         for name, value in faults.items():
@@ -49,7 +50,7 @@ async def serve(mqtt_broker):
             max_speed_mps=1.0,
             max_payload_kg=20.0,
         )
-        server = VehicleServer(config, Follower(base, Limits(1.0, 0.6, 1.5)), mqtt_broker.host, mqtt_broker.port)
+        server = VehicleServer(config, driver or Follower(base, Limits(1.0, 0.6, 1.5)), mqtt_broker.host, mqtt_broker.port)
         ready = asyncio.Event()
         running.append(asyncio.create_task(server.run(ready.set)))
         await ready.wait()
@@ -136,7 +137,7 @@ def order(places, released=None, actions=(), update=0, sequence=0, name="o"):
             "endNodeId": b["nodeId"],
             "actions": [],
         }
-        for i, (a, b) in enumerate(zip(nodes, nodes[1:], strict=False))
+        for i, (a, b) in enumerate(pairwise(nodes))
     ]
     return {"orderId": name, "orderUpdateId": update, "nodes": nodes, "edges": edges}
 
@@ -251,3 +252,24 @@ async def test_our_master_drives_our_vehicle_in_every_version(serve, mqtt_broker
     assert await driver.stop(timeout_s=5)
     assert (await running).end is End.CANCELLED
     await driver.close()
+
+
+@pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")  # lark, which rclpy brings along
+async def test_their_master_drives_a_robot_in_pybullet_over_ros(serve, master):
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install 'fleet-market[ros-kilted]'")
+    from fleet_market_ros.simulated_bench import base_bench
+
+    async with base_bench() as bench:
+        config, _ = await serve(driver=bench.driver())
+        control = await master(config)
+        (x, y), end = bench.course[0], bench.course[-1]
+        control.tell(order=order([(x, y), end]))
+        await control.hears(processed="o", byCancelation=False, active=False, within_s=60)
+        assert bench.true_pose().distance_to(*end) < 0.15
+        control.tell(order=order([end, (x, y)], name="back"))
+        await until(lambda: bench.true_pose().distance_to(*end) > 0.6, 30)
+        control.instant("cancelOrder")
+        await control.hears(processed="back", byCancelation=True, within_s=30)
+        at = bench.true_pose()
+        await bench.pause(1.0)
+        assert bench.true_pose().distance_to(at.x, at.y) < 0.05

@@ -60,7 +60,7 @@ class SiemensBench:
         self._folder = Path(tempfile.mkdtemp(prefix="fleet-market-vda5050-"))
         config = mosquitto.write_config(self._folder, self._port, persistence=False)
         self._processes: list[subprocess.Popen[Any]] = [
-            subprocess.Popen(
+            subprocess.Popen(  # noqa: ASYNC220 - takes a millisecond
                 [self._broker.path, "-c", config],
                 env=self._broker.environment(),
                 stdout=subprocess.DEVNULL,
