@@ -1,4 +1,4 @@
-"""Serve a robot as a VDA 5050 vehicle: ``python -m fleet_market_hardware.vda5050 --driver NAME --fleet FILE --robot ID``"""
+"""Serve a robot as a VDA 5050 vehicle: ``python -m fleet_market_hardware.vda5050 --help`` says how."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ class Vda5050Driver:
             raise TimeoutError(f"no state on {topic} within {timeout_s:g} s: is the vehicle on, the topic right?") from None
 
     async def close(self) -> None:
-        """Stop the vehicle and disconnect."""
+        """Stop the vehicle, unless it drives for somebody else, and disconnect."""
         if not self._open:
             return
-        if self._link_is_up():
+        if self._link_is_up() and self._master.drives:
             await self.stop(timeout_s=self.config.stop_s)
         self._open = False
         await self._link.leave(self)

@@ -8,8 +8,6 @@ LOST, which says nothing about standstill: by the standard it drives on to its l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from fleet_market.body import Act, End, Go, Job, Link, Pose, Result, Telemetry
 from fleet_market.errors import ProtocolError
@@ -18,10 +16,9 @@ from fleet_market_hardware.vda5050 import proofs
 from fleet_market_hardware.vda5050.body_view import BodyView
 from fleet_market_hardware.vda5050.config import VehicleConfig
 from fleet_market_hardware.vda5050.effects import Effect, JobEnded, Send, StepDone
-from fleet_market_hardware.vda5050.messages import Action, InstantActions, Order
+from fleet_market_hardware.vda5050.messages import Action, InstantActions
 from fleet_market_hardware.vda5050.route import Route
 from fleet_market_hardware.vda5050.seen import (
-    SeenError,
     SeenFactsheet,
     read_connection,
     read_factsheet,
@@ -29,6 +26,7 @@ from fleet_market_hardware.vda5050.seen import (
     read_state,
 )
 from fleet_market_hardware.vda5050.versions import VERSIONS, instant_actions_in, order_in
+from fleet_market_hardware.vda5050.work import Phase, Work, shape_fault
 
 SETTLE_NS = 1_000_000_000
 """A vehicle that does not answer a cancel stands if it still says so this long after it."""
@@ -38,43 +36,6 @@ ANSWER_NS = 5_000_000_000
 """A vehicle that an old message calls gone has this long to say otherwise."""
 PLACE_SLACK_M = 0.05
 CHARGE_SLACK_SOC = 0.01
-
-
-class Phase(Enum):
-    """How far a job is."""
-
-    PREPARING = auto()
-    """The charger is being left."""
-    ORDERED = auto()
-    """Sent, not yet taken."""
-    RUNNING = auto()
-    CHARGING = auto()
-    """Order done, on the charger."""
-    ENDING = auto()
-    """Cancelled, or told to leave the charger: waits for what shows it."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """The running job."""
-
-    job: Job
-    route: Route
-    deadline_ns: int
-    phase: Phase
-    since_ns: int
-    """When this phase began."""
-    order: Order | None = None
-    """The newest update, as it was sent."""
-    sent_ns: int = 0
-    known: tuple[SeenError, ...] = ()
-    """Errors that were there before the newest update was sent."""
-    accepted_update: int = -1
-    steps_done: int = 0
-    end: End = End.DONE
-    reason: str = ""
-    asked: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Instant actions on their way: kind to id and time of the latest sending."""
 
 
 class Master:
@@ -95,7 +56,7 @@ class Master:
         self.refused = 0
         """Messages that were no JSON objects."""
         self._ids = ids
-        self._work: _Work | None = None
+        self._work: Work | None = None
         self._orphan: str | None = None
         """Order of a job that ended LOST: it may still be driven."""
         self._lost_ns = 0
@@ -110,9 +71,9 @@ class Master:
         return self._work is not None
 
     @property
-    def job_id(self) -> str | None:
-        """Id of the running job."""
-        return None if self._work is None else self._work.job.id
+    def drives(self) -> bool:
+        """Whether the vehicle may be driving for us: in a job, or still in one that was lost."""
+        return self._work is not None or self._orphan is not None
 
     def telemetry(self, now_ns: int) -> Telemetry:
         """Return the newest snapshot of the vehicle."""
@@ -189,7 +150,7 @@ class Master:
         map_id = state.position.map_id or self.config.map_id
         route = Route(order_id, job, pose, self.config, map_id, self._ids)
         phase = Phase.PREPARING if state.charging else Phase.ORDERED
-        work = self._work = _Work(job, route, now_ns + round(deadline_s * 1e9), phase, now_ns)
+        work = self._work = Work(job, route, now_ns + round(deadline_s * 1e9), phase, now_ns)
         self._orphan = None
         return self._ask(work, "stopCharging", now_ns) if phase is Phase.PREPARING else self._send_order(work, now_ns)
 
@@ -198,7 +159,7 @@ class Master:
             return "emergency stop is latched"
         if self._work is not None:
             return "another job is running"
-        if why := refusal(self.spec, job) or _shape_fault(job):
+        if why := refusal(self.spec, job) or shape_fault(job):
             return why
         if self.view.link(now_ns) is not Link.UP or self.view.state is None:
             return f"link is {self.view.link(now_ns)}"
@@ -249,7 +210,7 @@ class Master:
             effects.append(self._instant("stateRequest"))
         return effects
 
-    def _look(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look(self, work: Work, now_ns: int) -> list[Effect]:
         if (link := self.view.link(now_ns)) is not Link.UP:
             why = "its connection broke, or it has gone" if link is Link.LOST else f"silent for {self.config.stale_s:g} s"
             return self._lose(work, why, now_ns)
@@ -267,7 +228,7 @@ class Master:
             case Phase.ENDING:
                 return self._look_ending(work, now_ns)
 
-    def _look_preparing(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look_preparing(self, work: Work, now_ns: int) -> list[Effect]:
         state = self.view.state
         if state is not None and self.view.state_ns > work.since_ns and state.charging is False:
             work.phase, work.since_ns = Phase.ORDERED, now_ns
@@ -276,7 +237,7 @@ class Master:
             return self._wind_down(work, End.FAILED, f"still charging after {self.config.accept_s:g} s", now_ns)
         return self._ask(work, "stopCharging", now_ns)
 
-    def _look_ordered(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look_ordered(self, work: Work, now_ns: int) -> list[Effect]:
         state = self.view.state
         if state is not None and state.order_id == work.route.order_id:
             work.phase, work.since_ns = Phase.RUNNING, now_ns
@@ -288,7 +249,7 @@ class Master:
             return self._wind_down(work, End.FAILED, why, now_ns)
         return self._resend(work, now_ns)
 
-    def _look_running(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look_running(self, work: Work, now_ns: int) -> list[Effect]:
         state, route = self.view.state, work.route
         if state is None:
             return []
@@ -312,14 +273,14 @@ class Master:
             return [*effects, *self._send_order(work, now_ns)]
         return [*effects, *(self._arrived(work, now_ns) if proofs.is_complete(route, state) else [])]
 
-    def _off_path(self, work: _Work) -> str:
+    def _off_path(self, work: Work) -> str:
         state, pose, limit_m = self.view.state, self._pose(), self.config.off_path_m
         if state is None or pose is None or limit_m is None:
             return ""
         off_m = work.route.off_path_m(proofs.reached(work.route, state), pose)
         return f"{off_m:.2f} m off the path" if off_m > limit_m else ""
 
-    def _arrived(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _arrived(self, work: Work, now_ns: int) -> list[Effect]:
         """Take the vehicle's word that all is done, if it also is where the job ends."""
         goal = next((step for step in reversed(work.job.steps) if isinstance(step, Go)), None)
         state = self.view.state
@@ -335,7 +296,7 @@ class Master:
         work.steps_done = len(work.job.steps)
         return self._end(work, End.DONE, "", standstill=True)
 
-    def _look_charging(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look_charging(self, work: Work, now_ns: int) -> list[Effect]:
         state, act = self.view.state, work.job.steps[-1]
         if state is None or not isinstance(act, Act):
             return []
@@ -351,7 +312,7 @@ class Master:
             return self._wind_down(work, End.FAILED, f"does not charge, at {soc}", now_ns)
         return []
 
-    def _look_ending(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _look_ending(self, work: Work, now_ns: int) -> list[Effect]:
         state = self.view.state
         if state is not None and self.view.state_ns > work.since_ns and self._has_stopped(work):
             return self._end(work, work.end, work.reason, standstill=True)
@@ -367,7 +328,7 @@ class Master:
             effects += self._ask(work, "stopCharging", now_ns)
         return effects
 
-    def _has_stopped(self, work: _Work) -> bool:
+    def _has_stopped(self, work: Work) -> bool:
         """Return whether the state shows standstill, and that the cancel has come through or had nothing to cancel."""
         state = self.view.state
         if state is None or not proofs.is_idle(state):
@@ -382,7 +343,7 @@ class Master:
 
     # --- ends -----------------------------------------------------------------------------------------------------------
 
-    def _wind_down(self, work: _Work, end: End, reason: str, now_ns: int) -> list[Effect]:
+    def _wind_down(self, work: Work, end: End, reason: str, now_ns: int) -> list[Effect]:
         if work.phase is Phase.ENDING:
             return []
         ordered = work.phase in {Phase.ORDERED, Phase.RUNNING}
@@ -393,15 +354,15 @@ class Master:
             effects += self._ask(work, "stopCharging", now_ns)
         return [*effects, self._instant("stateRequest")]
 
-    def _lose(self, work: _Work, reason: str, now_ns: int) -> list[Effect]:
+    def _lose(self, work: Work, reason: str, now_ns: int) -> list[Effect]:
         self._orphan, self._lost_ns = (work.route.order_id if work.phase is not Phase.PREPARING else None), now_ns
         return self._end(work, End.LOST, reason, standstill=None)
 
-    def _end(self, work: _Work, end: End, reason: str, *, standstill: bool | None) -> list[Effect]:
+    def _end(self, work: Work, end: End, reason: str, *, standstill: bool | None) -> list[Effect]:
         self._work = None
         return [JobEnded(Result(work.job.id, end, work.steps_done, reason, standstill))]
 
-    def _tell_steps(self, work: _Work) -> list[Effect]:
+    def _tell_steps(self, work: Work) -> list[Effect]:
         """Tell the steps that are proven by now, in their order."""
         state, told = self.view.state, list[Effect]()
         while state is not None and work.steps_done < len(work.job.steps):
@@ -439,21 +400,21 @@ class Master:
 
     # --- what goes out --------------------------------------------------------------------------------------------------
 
-    def _send_order(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _send_order(self, work: Work, now_ns: int) -> list[Effect]:
         """Send the order, or its next update, with all that is released."""
         work.order = work.route.order()
         work.known = self.view.state.errors if self.view.state is not None else ()
         work.sent_ns = now_ns
         return [Send("order", self.version, order_in(self.version, work.order.body()))]
 
-    def _resend(self, work: _Work, now_ns: int) -> list[Effect]:
+    def _resend(self, work: Work, now_ns: int) -> list[Effect]:
         """Send the same order again on silence; a vehicle that has it ignores the copy (2.1.0, section 6.6.4.3)."""
         if now_ns - work.sent_ns < self.config.resend_s * 1e9 or work.order is None:
             return []
         work.sent_ns = now_ns
         return [Send("order", self.version, order_in(self.version, work.order.body()))]
 
-    def _ask(self, work: _Work, kind: str, now_ns: int) -> list[Effect]:
+    def _ask(self, work: Work, kind: str, now_ns: int) -> list[Effect]:
         """Send an instant action of the job; the same one again where it has had no effect."""
         name, sent_ns = work.asked.get(kind, (self._ids(), 0))
         if sent_ns and now_ns - sent_ns < self.config.resend_s * 1e9:
@@ -465,16 +426,3 @@ class Master:
         action = Action(action_type=kind, action_id=name or self._ids(), blocking_type="NONE")
         body = InstantActions(actions=(action,)).body()
         return Send("instantActions", self.version, instant_actions_in(self.version, body["actions"]))
-
-
-def _shape_fault(job: Job) -> str:
-    """Return why a job cannot be one order, empty if it can."""
-    if not job.steps:
-        return "a job has at least one step"
-    for number, step in enumerate(job.steps):
-        if isinstance(step, Act) and step.kind == "charge" and number + 1 < len(job.steps):
-            return "charging must be the last step of a job"
-        behind_act = number > 0 and isinstance(job.steps[number - 1], Act)
-        if isinstance(step, Go) and behind_act and step.path and step.released < min(2, len(step.path)):
-            return "the way after an action must be released by two points at least"
-    return ""

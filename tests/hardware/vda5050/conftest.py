@@ -98,7 +98,7 @@ class Wire:
         self.messages = []
 
     def of(self, topic):
-        return [message for heard, message in self.messages if heard.endswith(f"/{topic}")]
+        return [message for heard, message in self.messages if heard.endswith(f"/{topic}") and not heard.startswith("mkt/")]
 
     def orders(self):
         return {message["orderId"] for message in self.of("order")}

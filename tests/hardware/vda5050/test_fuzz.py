@@ -18,10 +18,13 @@ from fleet_market_hardware.vda5050.seen import read_connection, read_factsheet, 
 from fleet_market_hardware.vda5050.vehicle import Begin, Vehicle
 from fleet_market_hardware.vda5050.wanted import WantError, read_instant_actions, read_order
 
-WORDS = """orderId orderUpdateId lastNodeId lastNodeSequenceId nodeStates edgeStates actionStates driving agvPosition x y
-theta mobileRobotPosition mapId batteryState batteryCharge charging errors errorReferences errorLevel loads weight velocity vx
-nodes edges nodeId sequenceId released nodePosition actions instantActions actionType actionId version connectionState safetyState
-protocolLimits actionParameters key value allowedDeviationXY"""
+WORDS = """
+orderId orderUpdateId lastNodeId lastNodeSequenceId nodeStates edgeStates actionStates driving
+agvPosition x y theta mobileRobotPosition mapId batteryState batteryCharge charging errors
+errorReferences errorLevel loads weight velocity vx nodes edges nodeId sequenceId released
+nodePosition actions instantActions actionType actionId version connectionState safetyState
+protocolLimits actionParameters key value allowedDeviationXY
+"""
 VALUES = "CONNECTIONBROKEN ONLINE cancelOrder startPause pick 3.0.0 2.1 FATAL FINISHED local"
 KEYS = st.sampled_from(WORDS.split())
 LEAVES = st.one_of(

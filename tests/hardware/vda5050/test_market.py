@@ -55,6 +55,13 @@ class Stage:
     async def is_over(self, within_s=90):
         await until(lambda: self.order.state.final, within_s)
 
+    async def gives_up(self):
+        """Have the customer take back what was not done."""
+        await asyncio.sleep(1)
+        assert not self.order.state.final
+        await self.ann.ask("cancel", CancelOrder(order=ORDER), OrderReply)
+        await self.is_over()
+
     async def drives(self):
         """Wait until the vehicle is between two nodes of a delivery."""
         start = self.driver.telemetry().pose
@@ -154,30 +161,30 @@ async def test_a_delivery_cancelled_mid_edge_is_not_paid(stage):
 
 
 async def test_a_vehicle_killed_mid_edge_is_not_paid(stage):
-    await stage.post(20)
+    await stage.post(300)
     await stage.drives()
     stage.vehicle.send(signal.SIGKILL)
     await until(lambda: any(result.end == "LOST" for _, result in stage.jobs), 2)
-    await stage.is_over()
+    await stage.gives_up()
     assert stage.order.state is not OrderState.SETTLED
     assert await stage.paid() == 0
 
 
 @pytest.mark.parametrize("stage", [{"unload": {"type": "pick", "parameters": WORDS["load"]["parameters"]}}], indirect=True)
 async def test_a_drop_that_fails_is_not_paid(stage):
-    await stage.post(20)
+    await stage.post(300)
     await until(lambda: any(result.end == "FAILED" for _, result in stage.jobs), 60)
     assert "load already picked" in next(result.reason for _, result in stage.jobs if result.end == "FAILED")
-    await stage.is_over()
+    await stage.gives_up()
     assert stage.order.state is not OrderState.SETTLED
     assert await stage.paid() == 0
 
 
 @pytest.mark.parametrize("stage", [{"load": {"type": "fly"}}], indirect=True)
 async def test_an_order_that_the_vehicle_rejects_is_not_paid(stage):
-    await stage.post(20)
+    await stage.post(300)
     await until(lambda: any(result.end == "REJECTED" for _, result in stage.jobs), 30)
-    await stage.is_over()
+    await stage.gives_up()
     assert stage.order.state is not OrderState.SETTLED
     assert await stage.paid() == 0
 
