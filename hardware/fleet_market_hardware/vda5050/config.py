@@ -42,7 +42,7 @@ class ActionWords(_Config):
     """How a vehicle calls one of our actions; ``{parcel}``, ``{mass_kg}`` and ``{seconds}`` stand for its own."""
 
     type: Annotated[str, Field(min_length=1)]
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, str | int | float | bool | list[Any]] = Field(default_factory=dict)
 
     def fill(self, act: Act) -> dict[str, Any]:
         """Return the parameters for `act`."""

@@ -35,6 +35,8 @@ RETAINED_NS = 2_000_000_000
 ANSWER_NS = 5_000_000_000
 """A vehicle that an old message calls gone has this long to say otherwise."""
 PLACE_SLACK_M = 0.05
+MAX_JOB_ID = 64
+"""Characters of a job's id in that of its order; the rest makes it unique."""
 CHARGE_SLACK_SOC = 0.01
 
 
@@ -146,7 +148,7 @@ class Master:
         state, pose = self.view.state, self._pose()
         if state is None or pose is None or state.position is None:
             return [JobEnded(Result(job.id, End.REJECTED, 0, "it has not said where it is"))]
-        order_id = f"{job.id}.{self._ids()}"
+        order_id = f"{job.id[:MAX_JOB_ID]}.{self._ids()}"
         map_id = state.position.map_id or self.config.map_id
         route = Route(order_id, job, pose, self.config, map_id, self._ids)
         phase = Phase.PREPARING if state.charging else Phase.ORDERED
@@ -285,7 +287,9 @@ class Master:
         goal = next((step for step in reversed(work.job.steps) if isinstance(step, Go)), None)
         state = self.view.state
         pose = None if state is None else self.view.pose_of(state.position)
-        if goal is not None and pose is not None:
+        if goal is not None:
+            if pose is None:
+                return []
             away_m = pose.distance_to(goal.pose.x, goal.pose.y)
             if away_m > goal.tol_m + PLACE_SLACK_M:
                 return self._end(work, End.FAILED, f"says that it has arrived, {away_m:.2f} m away", standstill=True)

@@ -12,7 +12,6 @@ from fleet_market_hardware.vda5050.versions import major
 from fleet_market_hardware.vda5050.wanted import WantedNode
 
 MAX_ERRORS = 20
-LEVELS_2 = {"CRITICAL": "FATAL", "URGENT": "WARNING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +107,8 @@ def state_body(
         body["batteryState"] = {"batteryCharge": per_cent, **charge}
         body["safetyState"] = {"eStop": "NONE", "fieldViolation": False}
         body["actionStates"] = [doing.said() for doing in (*actions, *instants)]
+    if soc is None:
+        body["errors"].append(Trouble("batteryStateUnknown", "WARNING", "the 0 % is none: nobody measures it").said())
     if telemetry.payload_kg is not None:
         load = {"loadId": "", "loadType": "", "weight": max(0.0, telemetry.payload_kg)}
         body["loads"] = [load] if telemetry.payload_kg > 0 else []

@@ -96,7 +96,7 @@ class Floor:
     def at(self, order, number, **more):
         """Have it stand on a node of `order`."""
         node, rest = order["nodes"][number], order["nodes"][number + 1 :]
-        where = {**self.state["agvPosition"], "x": node["nodePosition"]["x"], "y": node["nodePosition"]["y"]}
+        where = {**STAND["agvPosition"], "x": node["nodePosition"]["x"], "y": node["nodePosition"]["y"]}
         usual = {
             "orderId": order["orderId"],
             "orderUpdateId": order["orderUpdateId"],
@@ -162,6 +162,14 @@ def test_there_by_its_word_and_not_by_its_place_is_not_done(floor):
     floor.at(order, 1, agvPosition={**STAND["agvPosition"], "x": 2.0})
     assert [r.end for r in floor.ended] == [End.FAILED]
     assert "1.00 m away" in floor.ended[0].reason
+
+
+def test_there_by_its_word_and_without_a_place_is_not_done_yet(floor):
+    order = floor.begin(go())
+    floor.at(order, 1, agvPosition=None)
+    assert not floor.ended
+    floor.at(order, 1, agvPosition={**STAND["agvPosition"], "x": 3.0})
+    assert [r.end for r in floor.ended] == [End.DONE]
 
 
 def test_a_failed_action_cancels_what_follows_and_tells_the_vehicles_words(floor):
