@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench nightly clean mosquitto postgres vda5050-peer
+.PHONY: setup ros demo test check bench nightly clean mosquitto postgres vda5050-peer
 
 setup: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml ros2_ws/src/fleet_market_ros/setup.py
 mosquitto: setup
 	$(BIN)/fleet-market mosquitto
 
+# The ROS 2 workspace: with colcon against the ROS that is sourced, else as a wheel of the interfaces in the environment.
+ros: setup
+	$(BIN)/python ros2_ws/build.py
+
 # The second store's server: where there is none, from apt. Tests start a cluster of their own on loopback.
 postgres: setup
 	$(BIN)/python -m fleet_market.testing.postgres
@@ -26,6 +30,7 @@ vda5050-peer: setup
 
 # The main job: a fleet of six ROS 2 robots trades and drives in PyBullet for about two minutes; results in out/demo.
 demo: mosquitto
+	$(BIN)/python ros2_ws/build.py --optional
 	$(BIN)/fleet-market demo
 
 check: setup
@@ -44,7 +49,8 @@ nightly: mosquitto postgres
 	$(BIN)/python -m benchmarks.nightly
 
 # What starts no processes runs on all cores; what does has them to itself.
-test: check mosquitto postgres vda5050-peer
+test: check mosquitto postgres ros vda5050-peer
+	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
 	$(BIN)/python -m pytest -m real
 

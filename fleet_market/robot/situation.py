@@ -109,6 +109,10 @@ class Situation:
     config: AgentConfig
     memory: Memory
     doing: Doing = Doing.IDLE
+    bidding: bool = True
+    """Whether it asks for new tasks; what it holds it does in any case."""
+    max_tasks: int | None = None
+    """Most contracts at once; None: as its type says."""
     tasks: list[Task] = field(default_factory=list)
     """In the order of their awards."""
     visits: tuple[Visit, ...] = ()
@@ -141,6 +145,12 @@ class Situation:
     moved_ns: int = 0
     waited_before: bool = False
     last_position_ns: int = NEVER_NS
+
+    @property
+    def most_tasks(self) -> int:
+        """The most contracts that it holds at once."""
+        most = self.config.type.max_tasks
+        return most if self.max_tasks is None else min(most, self.max_tasks)
 
     def task(self, order: OrderId) -> Task | None:
         """Return the task of an order."""

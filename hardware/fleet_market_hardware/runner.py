@@ -107,8 +107,10 @@ class JobRunner:
                     on_step(done, type(step).__name__.lower())
             return Result(job.id, End.DONE, len(job.steps), standstill=await self._halt())
         except JobError as trouble:
-            standstill = await self._give_up() if trouble.end is End.LOST else await self._halt()
-            return Result(job.id, trouble.end, done, trouble.reason, standstill)
+            if trouble.end is End.LOST:
+                await self._brake()  # whether it hears is not known
+                return Result(job.id, trouble.end, done, trouble.reason)
+            return Result(job.id, trouble.end, done, trouble.reason, await self._halt())
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
@@ -186,10 +188,6 @@ class JobRunner:
             if telemetry.stamp_ns - begun_ns > LOAD_SHOWS_S * 1e9:
                 raise JobError(End.FAILED, "the scale says nothing")
         return telemetry
-
-    async def _give_up(self) -> None:
-        """Tell a robot that may no longer hear to stop; nobody knows whether it does."""
-        await self._brake()
 
     async def _halt(self, timeout_s: float = STOP_S) -> bool:
         """Brake until telemetry that is newer than the brake shows standstill."""

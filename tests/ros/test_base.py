@@ -75,15 +75,6 @@ class Simulator:
 
 
 @pytest.fixture
-def domain(tmp_path, monkeypatch):
-    """A ROS domain of this test's own, on the loopback interface."""
-    number = discovery.free_domain_id()
-    for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
-        monkeypatch.setenv(name, value)
-    return number
-
-
-@pytest.fixture
 def simulator(domain, tmp_path, mqtt_broker, eventually):
     running = Simulator(tmp_path, mqtt_broker)
     try:
@@ -367,6 +358,14 @@ async def test_a_domain_in_use_is_not_free(domain):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", first + 11))
         assert discovery.free_domain_id() != domain
+
+
+def test_processes_that_look_at_the_same_time_find_different_domains(monkeypatch):
+    found = set()
+    for pid in (1000, 1030, 1060):
+        monkeypatch.setattr(discovery.os, "getpid", lambda pid=pid: pid)
+        found.add(discovery.free_domain_id())
+    assert len(found) == 3
 
 
 def test_when_every_domain_is_taken_it_says_so(monkeypatch):

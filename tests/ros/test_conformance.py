@@ -16,3 +16,11 @@ pytestmark = [
 async def test_base_keeps_the_contract(row):
     outcome = await check(row, base_bench)
     assert outcome.verdict == "kept", outcome.text
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+async def test_nav2_keeps_the_contract(row, nav2_msgs):
+    from fleet_market_ros.simulated_bench import nav2_bench
+
+    outcome = await check(row, nav2_bench)
+    assert outcome.verdict == ("skipped" if "base" in row.needs else "kept"), outcome.text

@@ -93,6 +93,11 @@ class RosVelocityBase:
             raise RuntimeError("the base is not open")
         return self._ros
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a node."""
+        return self._ros is not None
+
     async def open(self, *, timeout_s: float) -> None:
         """Subscribe; returns once odometry has come, else raises `TimeoutError`."""
         if self._ros is None:
@@ -109,7 +114,9 @@ class RosVelocityBase:
         try:
             await self.next_telemetry(self._seq, timeout_s=timeout_s)
         except TimeoutError:
-            raise TimeoutError(f"no odometry on {self._ros.node.resolve_topic_name('odom')} within {timeout_s:g} s") from None
+            raise TimeoutError(
+                f"no odometry on {self._ros.node.resolve_topic_name('odom')} within {timeout_s:g} s"
+            ) from None
 
     async def close(self) -> None:
         """Stop the base; a node of its own ends."""

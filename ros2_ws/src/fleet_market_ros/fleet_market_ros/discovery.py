@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from importlib import resources
 from pathlib import Path
@@ -36,12 +37,16 @@ def loopback_environment(domain_id: int, log_folder: Path) -> dict[str, str]:
 def free_domain_id() -> int:
     """Return a ROS domain whose ports nobody on this machine uses now.
 
+    Processes begin to look at different domains: two that look at the same time find different ones.
+
     Raises
     ------
     NoDomainError
         If there is none.
     """
-    for domain in DOMAINS:
+    first = os.getpid()
+    for k in range(len(DOMAINS)):
+        domain = DOMAINS[(first + k) % len(DOMAINS)]
         if _is_free(PORT_BASE + DOMAIN_GAIN * domain):
             return domain
     raise NoDomainError(f"ROS domains {DOMAINS[0]} to {DOMAINS[-1]} are all in use: end other ROS processes")

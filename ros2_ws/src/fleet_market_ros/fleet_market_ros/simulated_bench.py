@@ -21,9 +21,11 @@ from fleet_market.adapters.fleet_files import shipped_types
 from fleet_market.body import Point, Pose, RobotType
 from fleet_market.ids import RobotId
 from fleet_market.maps.grid import OccupancyGrid
+from fleet_market.robot.tracking import Limits
 from fleet_market_hardware.drivers import DriverSetup, find
 from fleet_market_ros.base import RosVelocityBase
 from fleet_market_ros.discovery import free_domain_id, loopback_environment
+from fleet_market_ros.nav2_stand_in import Nav2StandIn
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
 from fleet_market_sim import SimRobotConfig, SimWorld
@@ -220,3 +222,26 @@ def base_bench() -> SimulatedBench:
     """Return the bench of the driver `base`."""
     return SimulatedBench("base")
 
+
+class Nav2Bench(SimulatedBench):
+    """The same robot behind a stand-in of Nav2."""
+
+    abilities = SimulatedBench.abilities - {"base"}
+    stop_s = 12.0
+    odom_origin = ODOM_ORIGIN
+
+    def begin(self) -> None:
+        """Start the stand-in."""
+        kind = self.type
+        limits = Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps)
+        self.nav2 = Nav2StandIn(self.ros, self.world, ROBOT, limits)
+
+    def tick(self) -> None:
+        """Have the stand-in drive; it has a process of its own, which a broken link does not stop."""
+        self.nav2.accepts = self.gate.commands
+        self.nav2.tick()
+
+
+def nav2_bench() -> Nav2Bench:
+    """Return the bench of the driver `nav2`."""
+    return Nav2Bench("nav2")
