@@ -26,7 +26,8 @@ from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.requests import Requester
-from fleet_market.daemons.supervisor import Program, Supervisor
+from fleet_market.daemons.programs import Program
+from fleet_market.daemons.supervisor import Supervisor
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import MAIN_ZONE, CustomerId, OrderId
 from fleet_market.protocol import topics
@@ -143,7 +144,8 @@ def write_files(folder: Path, count: int) -> list[str]:
     Image.fromarray(pixels).save(folder / "hall.pgm")
     about = {"image": "hall.pgm", "resolution": CELL_M, "origin": [0, 0, 0], "negate": 0, "occupied_thresh": 0.65}
     (folder / "hall.yaml").write_text(yaml.safe_dump(about | {"free_thresh": 0.25}))
-    robots, places = [], {}
+    robots: list[dict[str, object]] = []
+    places: dict[str, str] = {}
     for i in range(count):
         x, y = MARGIN_M + (i % COLUMNS + 0.5) * COLUMN_M, MARGIN_M + (i // COLUMNS) * ROW_M + 1.0
         robots.append({"id": f"r{i}", "type": "carrier", "owner": f"owner{i % 7}", "start": f"{x};{y};1.57", "soc": 0.9})
