@@ -209,6 +209,18 @@ async def test_their_master_extends_the_base_and_pauses(serve, master):
     assert base.pose.x == pytest.approx(4.0, abs=0.1)
 
 
+@pytest.mark.parametrize("turn", [(8, 0), (4, 2)])
+async def test_their_master_extends_the_base_while_the_robot_drives(serve, master, turn):
+    config, base = await serve()
+    control = await master(config)
+    control.tell(order=order([(0, 0), (4, 0), (8, 0)], released=2))
+    await until(lambda: base.pose.x > 0.5)
+    control.tell(order=order([(4, 0), turn], update=1, sequence=2))
+    await control.hears(processed="o", byCancelation=False, active=False)
+    assert base.pose.distance_to(*turn) < 0.1
+    assert [said["node"] for said in control.said if "node" in said][-2:] == ["n1", "n2"]
+
+
 async def test_their_master_hears_of_a_drop_that_failed(serve, master):
     config, _ = await serve(broken_scale=True)
     control = await master(config)
