@@ -229,10 +229,10 @@ def _type(fleet: Fields, like: str) -> dict[str, Any]:
     limits, battery = fleet.fields("limits"), fleet.fields("battery_system")
     linear, angular = limits.numbers("linear", 2, 1e-3), limits.numbers("angular", 2, 1e-3)
     values: dict[str, float | None] = {
-        "max_speed_mps": linear and linear[0],
-        "max_accel_mps2": linear and linear[1],
-        "max_yaw_rate_radps": angular and angular[0],
-        "max_yaw_accel_radps2": angular and angular[1],
+        "max_speed_mps": linear[0] if linear else None,
+        "max_accel_mps2": linear[1] if linear else None,
+        "max_yaw_rate_radps": angular[0] if angular else None,
+        "max_yaw_accel_radps2": angular[1] if angular else None,
         "footprint_radius_m": fleet.fields("profile").number("footprint", 0.01, 100),
         "mass_kg": fleet.fields("mechanical_system").number("mass", 0.1),
         "hotel_w": fleet.fields("ambient_system").number("power", 0),
@@ -283,7 +283,8 @@ def _chargers(fleet: Fields, graph: Graph | None) -> list[int]:
 
 def _robots(fleet: Fields, kind: str, graph: Graph | None) -> tuple[list[int], list[dict[str, Any]]]:
     """Return the waypoints where robots park, and the robots."""
-    robots, names, parks = fleet.fields("robots"), {}, []
+    robots, parks = fleet.fields("robots"), []
+    names: dict[str, str] = {}
     if not list(robots):
         raise fleet.wrong("robots", "name at least one robot")
     entries: list[dict[str, Any]] = []
