@@ -32,7 +32,7 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import MAIN_ZONE, CustomerId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Ask, Award, Call, OrderReply, Position, PostOrder, Settle
+from fleet_market.protocol.messages import Ask, Award, Call, OrderReply, Position, PostOrder, Route, RouteRequest, Settle
 from fleet_market_ros import discovery
 
 CELL_M, COLUMN_M, ROW_M, MARGIN_M = 0.1, 4.0, 9.0, 3.0
@@ -57,6 +57,9 @@ class Seen:
     bidding_s: dict[str, float] = field(default_factory=dict)
     """When each robot has first answered a call."""
     awards: list[tuple[str, float]] = field(default_factory=list)
+    asked_way: dict[str, float] = field(default_factory=dict)
+    got_way: dict[str, float] = field(default_factory=dict)
+    """When each robot has last asked for a right of way, and got it."""
     settled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     moving: list[int] = field(default_factory=lambda: [0, 0])
     """Positions of robots that stood, and that moved."""
@@ -73,6 +76,10 @@ class Seen:
                 self.bidding_s.setdefault(who.name, now_s)
             case Award():
                 self.awards.append((who.name, now_s))
+            case RouteRequest():
+                self.asked_way[who.name] = now_s
+            case Route():
+                self.got_way[who.name] = now_s
             case Settle():
                 self.settled[who.name] += 1
             case Position():
@@ -193,8 +200,8 @@ async def floor(folder: Path, count: int, *, speed: float, composed: str = "") -
 
 def _watched() -> list[tuple[str, int]]:
     zone, robot = topics.zone(MAIN_ZONE, "call"), "+"
-    kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle")]
-    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position")]
+    kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle", "route")]
+    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position", "route")]
     return [(zone, 1), *kinds, *said]
 
 

@@ -23,7 +23,7 @@ def nav2_prefix():
     try:
         return building.build(ROOT / ".cache/nav2_msgs")
     except building.CannotBuildError as error:
-        pytest.skip(f"nav2_msgs cannot be built: {error}")
+        pytest.fail(f"nav2_msgs cannot be built: {error}")
 
 
 @pytest.fixture(scope="session")

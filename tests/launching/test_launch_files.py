@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,25 @@ ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "launch_stand_in"
 FLEET = str(ROOT / "launch/fleets/warehouse.yaml")
 ROBOTS = ["carrier-1", "carrier-2", "carrier-3", "runner-1", "runner-2", "runner-3"]
+
+
+ASK_STATES = """
+import json, sys
+import rclpy
+from lifecycle_msgs.srv import GetState
+rclpy.init()
+node = rclpy.create_node("asks")
+found = {}
+for robot in sys.argv[1:]:
+    client = node.create_client(GetState, f"/{robot}/robot_agent/get_state")
+    assert client.wait_for_service(timeout_sec=10), robot
+    answer = client.call_async(GetState.Request())
+    rclpy.spin_until_future_complete(node, answer, timeout_sec=10)
+    found[robot] = answer.result().current_state.label
+print(json.dumps(found))
+node.destroy_node()
+rclpy.shutdown()
+"""
 
 
 def forget():
@@ -169,8 +189,17 @@ async def test_everything_that_the_simulation_yields_runs_and_every_robot_become
         robots = [start(supervisor, p, environment, tmp_path) for p in played.processes(played.play(then))]
         await supervisor.wait_ready(robots, timeout_s=60)
         assert robots == ["carrier_1", "carrier_2"]
+        assert await states(robots, environment) == {"carrier_1": "active", "carrier_2": "active"}
     assert deaths == []
     assert await asyncio.to_thread(lambda: json.loads((out / "simulation.json").read_text())["sim_s"]) > 0
+
+
+async def states(robots, environment):
+    """Ask each robot's lifecycle service, in a process that is in the same ROS domain."""
+    command = (sys.executable, "-c", ASK_STATES, *robots)
+    asking = await asyncio.create_subprocess_exec(*command, env=os.environ | environment, stdout=asyncio.subprocess.PIPE)
+    said, _ = await asyncio.wait_for(asking.communicate(), 40)
+    return json.loads(said)
 
 
 class ProcessText:
