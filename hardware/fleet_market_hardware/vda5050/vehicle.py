@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fleet_market.body import Act, DriverSpec, End, Go, Job, Link, Pose, Result, Telemetry
 from fleet_market.errors import ProtocolError
 from fleet_market_hardware.vda5050.effects import Send
-from fleet_market_hardware.vda5050.said import Doing, Progress, Trouble, place_body, state_body, wrapped
+from fleet_market_hardware.vda5050.said import MAX_ERRORS, Doing, Progress, Trouble, place_body, state_body, wrapped
 from fleet_market_hardware.vda5050.wanted import (
     WantedAction,
     WantedNode,
@@ -128,9 +128,9 @@ class Vehicle:
                 for action in read_instant_actions(payload):
                     wishes += self._do_at_once(action)
         except ProtocolError as error:
-            self._errors.append(Trouble("validationError", "WARNING", str(error), {"topic": topic}))
+            self._complain(Trouble("validationError", "WARNING", str(error), {"topic": topic}))
         except WantError as refused:
-            self._errors.append(Trouble(refused.kind, "WARNING", refused.reason, refused.references))
+            self._complain(Trouble(refused.kind, "WARNING", refused.reason, refused.references))
         return [*wishes, *self._work(), *self._say(now_ns, force=True)]
 
     def sense(self, telemetry: Telemetry, passed: int, now_ns: int) -> list[Wish]:
@@ -138,7 +138,7 @@ class Vehicle:
         self._telemetry = telemetry
         wishes: list[Wish] = []
         if (drive := self._drive) is not None:
-            self._reach(drive.first + min(passed, len(drive.nodes)) - 1)
+            self._reach(drive.first + min(passed, len(drive.nodes) - 1) - 1)  # the last one when the job is done
             if drive.redraw and passed >= drive.released and not telemetry.moving:
                 drive.redraw = False
                 wishes.append(Halt())
@@ -151,17 +151,18 @@ class Vehicle:
             doing.status, doing.result = ("FINISHED", "") if result.end is End.DONE else ("FAILED", result.reason)
             if result.end is not End.DONE:
                 about = {"actionId": doing.id, "orderId": self._order, "topic": "order"}
-                self._errors.append(Trouble("orderActionError", "WARNING", result.reason or str(result.end), about))
+                self._complain(Trouble("orderActionError", "WARNING", result.reason or str(result.end), about))
         elif self._drive is not None and result.job_id == self._drive.job.id:
             drive, self._drive = self._drive, None
             if result.end is End.DONE:
                 self._reach(drive.first + len(drive.nodes) - 1)
             elif result.end is not End.CANCELLED:
                 self._stuck = True
-                self._errors.append(
-                    Trouble("driveError", "FATAL", result.reason or str(result.end), {"orderId": self._order})
-                )
+                self._complain(Trouble("driveError", "FATAL", result.reason or str(result.end), {"orderId": self._order}))
         return [*self._work(), *self._say(now_ns, force=True)]
+
+    def _complain(self, trouble: Trouble) -> None:
+        self._errors = [*self._errors, trouble][-MAX_ERRORS:]
 
     # --- orders ---------------------------------------------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class Vehicle:
                 return self._cancel_order(doing)
             case "cancelOrder":
                 doing.status = "FAILED"
-                self._errors.append(Trouble("noOrderToCancel", "WARNING", "there is no order to cancel", about))
+                self._complain(Trouble("noOrderToCancel", "WARNING", "there is no order to cancel", about))
             case "startPause":
                 self._paused = True
                 return [Halt()] if self._drive is not None else self._finish(doing)
@@ -270,7 +271,7 @@ class Vehicle:
                 return [TellFacts()]
             case _:
                 doing.status = "FAILED"
-                self._errors.append(Trouble("instantActionError", "WARNING", f"{action.type} is not supported", about))
+                self._complain(Trouble("instantActionError", "WARNING", f"{action.type} is not supported", about))
         return []
 
     def _finish(self, doing: Doing) -> list[Wish]:
