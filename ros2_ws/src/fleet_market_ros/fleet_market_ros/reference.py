@@ -89,7 +89,7 @@ def endpoints(tree: ast.Module) -> list[Endpoint]:
 
 def parameters(tree: ast.Module) -> list[tuple[str, ...]]:
     """Return the parameters that a module declares: name, default, range, whether live, meaning."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for call in _calls(tree):
         if _called(call) != "Declared":
             continue
