@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -265,13 +264,11 @@ def test_the_stub_refuses_to_stand_beside_the_real_package(tmp_path, monkeypatch
     env = {**os.environ, "AMENT_PREFIX_PATH": str(tmp_path)}
     done = subprocess.run([sys.executable, program, tmp_path / "out"], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0
-    assert "nav2_msgs is installed here" in done.stdout
+    assert done.stdout == "the tests use the nav2_msgs that is installed here\n"
     assert not (tmp_path / "out").exists()
 
 
 def test_cmake_refuses_it_too(tmp_path):
-    if shutil.which("cmake") is None or not (Path(sys.prefix) / "share/ament_cmake").exists():
-        pytest.skip("ament_cmake is not installed: make ros")
     packages = tmp_path / "real/share/ament_index/resource_index/packages"
     packages.mkdir(parents=True)
     (packages / "nav2_msgs").touch()
