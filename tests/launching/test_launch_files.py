@@ -1,4 +1,4 @@
-"""The launch files, against the launch tool of an installed ROS or a recorder of its API, with really started processes."""
+"""The launch files, against a recorder of the launch tool's API, with really started processes."""
 
 import asyncio
 import importlib
