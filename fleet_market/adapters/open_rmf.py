@@ -35,7 +35,7 @@ REASONS = {
     _R + "mechanical_system.moment_of_inertia": "turning is priced by the motors' losses",
     _R + "mechanical_system.friction_coefficient": "lumps what is modelled apart here (rolling resistance, motors): "
     "the values of the type are kept, and robots learn from what they measure",
-    _R + "tool_system.power": "an order's handling has no power of its own: it is measured",
+    _R + "tool_system": "an order's handling has no power of its own: it is measured",
     _R + "account_for_battery_drain": "always accounted for",
     _R + "publish_fleet_state": "robots publish their own state",
     _R + "actions": "an order is a delivery: other actions are not traded",
@@ -227,12 +227,13 @@ def import_fleet(
 def _type(fleet: Fields, like: str) -> dict[str, Any]:
     """Return the fields of our robot type that Open-RMF knows."""
     limits, battery = fleet.fields("limits"), fleet.fields("battery_system")
-    linear, angular = limits.numbers("linear", 2, 1e-3), limits.numbers("angular", 2, 1e-3)
+    linear = limits.numbers("linear", 2, 1e-3) or (None, None)
+    angular = limits.numbers("angular", 2, 1e-3) or (None, None)
     values: dict[str, float | None] = {
-        "max_speed_mps": linear[0] if linear else None,
-        "max_accel_mps2": linear[1] if linear else None,
-        "max_yaw_rate_radps": angular[0] if angular else None,
-        "max_yaw_accel_radps2": angular[1] if angular else None,
+        "max_speed_mps": linear[0],
+        "max_accel_mps2": linear[1],
+        "max_yaw_rate_radps": angular[0],
+        "max_yaw_accel_radps2": angular[1],
         "footprint_radius_m": fleet.fields("profile").number("footprint", 0.01, 100),
         "mass_kg": fleet.fields("mechanical_system").number("mass", 0.1),
         "hotel_w": fleet.fields("ambient_system").number("power", 0),
@@ -283,7 +284,7 @@ def _chargers(fleet: Fields, graph: Graph | None) -> list[int]:
 
 def _robots(fleet: Fields, kind: str, graph: Graph | None) -> tuple[list[int], list[dict[str, Any]]]:
     """Return the waypoints where robots park, and the robots."""
-    robots, parks = fleet.fields("robots"), []
+    robots, parks = fleet.fields("robots"), list[int]()
     names: dict[str, str] = {}
     if not list(robots):
         raise fleet.wrong("robots", "name at least one robot")

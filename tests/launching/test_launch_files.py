@@ -1,4 +1,4 @@
-"""The launch files, against the launch tool of an installed ROS or a recorder of its API, with really started processes."""
+"""The launch files, against a recorder of the launch tool's API, with really started processes."""
 
 import asyncio
 import importlib
@@ -124,6 +124,19 @@ def test_every_robot_is_a_node_in_its_namespace_with_its_parameters(launch, tmp_
         (parameters,) = node.parameters
         assert parameters["robot"] == name
         assert (parameters["driver"], parameters["mqtt"], parameters["keys"]) == ("nav2", "broker:8883", str(tmp_path))
+
+
+def test_each_robot_has_the_driver_that_the_file_says_unless_one_is_given_for_all(launch, two_robots, tmp_path):
+    fleet = yaml.safe_load(two_robots.read_text())
+    fleet["robots"][1]["driver"] = "nav2"
+    two_robots.write_text(yaml.safe_dump(fleet))
+
+    def drivers(**more):
+        played = Played(launch, "fleet", fleet=str(two_robots), out=str(tmp_path / "out"), **more)
+        return [node.parameters[0]["driver"] for node in played.processes()]
+
+    assert drivers() == ["base", "nav2"]
+    assert drivers(driver="kinematic") == ["kinematic", "kinematic"]
 
 
 def test_some_robots_can_be_chosen_and_unknown_ones_are_refused(launch, tmp_path):
