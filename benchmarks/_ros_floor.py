@@ -56,7 +56,9 @@ class Seen:
     asked: set[tuple[str, str]] = field(default_factory=set)
     bidding_s: dict[str, float] = field(default_factory=dict)
     """When each robot has first answered a call."""
-    awards: list[tuple[str, float]] = field(default_factory=list)
+    awards: list[tuple[str, float, bool]] = field(default_factory=list)
+    """Robot, time, and whether it had nothing to do."""
+    idle: dict[str, bool] = field(default_factory=dict)
     asked_way: dict[str, float] = field(default_factory=dict)
     got_way: dict[str, float] = field(default_factory=dict)
     """When each robot has last asked for a right of way, and got it."""
@@ -75,7 +77,7 @@ class Seen:
                 self.asked.add((body.call, who.name))
                 self.bidding_s.setdefault(who.name, now_s)
             case Award():
-                self.awards.append((who.name, now_s))
+                self.awards.append((who.name, now_s, self.idle.get(who.name, False)))
             case RouteRequest():
                 self.asked_way[who.name] = now_s
             case Route():
@@ -84,6 +86,7 @@ class Seen:
                 self.settled[who.name] += 1
             case Position():
                 self.moving[body.moving] += 1
+                self.idle[who.name] = body.doing == "idle" and body.queue == 0
 
     def missed(self, now_s: float, since_s: float) -> tuple[int, int]:
         """Return how many calls were not answered, and how many there were since a time."""

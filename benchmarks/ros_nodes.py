@@ -66,7 +66,7 @@ def measure(options: Options) -> Iterable[Row]:
         if "many" in chosen:
             yield from asyncio.run(_start_up(root / "many", MANY))
         if "composed" in chosen:
-            for executor in ("single", "events"):
+            for executor in options.more.executors:
                 yield from asyncio.run(_composed(root / executor, options.more.composed, executor))
 
 
@@ -84,9 +84,9 @@ class Motion:
     """The same without the wait for the traffic control's answer."""
     taken_awards: int = 0
 
-    def award(self, robot: str, at_s: float) -> None:
-        """Take note of an award to a robot; counts if the robot stands."""
-        if at_s - self.commanded_s.get(robot, 0.0) > STILL_S:
+    def award(self, robot: str, at_s: float, idle: bool) -> None:  # noqa: FBT001 - a row of `Seen.awards`
+        """Take note of an award to a robot; counts if it stands and has nothing else to do, e.g. to load."""
+        if idle and at_s - self.commanded_s.get(robot, 0.0) > STILL_S:
             self.waiting.setdefault(robot, at_s)
 
     def command(self, robot: str, at_s: float, seen: Seen) -> None:
@@ -165,10 +165,10 @@ def _moving_share(it: Floor) -> float:
 
 def _motion_row(name: str, taken_ms: list[float], about: str) -> Row:
     if not taken_ms:
-        return Row(name, None, "ms", MOTION_MS, note="no robot stood when it won")
+        return Row(name, None, "ms", MOTION_MS, note="no robot was idle when it won")
     ordered = sorted(taken_ms)
     worst = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
-    note = f"{len(ordered)} awards to standing robots, median {median(ordered):.0f} ms; {about}"
+    note = f"{len(ordered)} awards to idle robots, median {median(ordered):.0f} ms; {about}"
     return Row(name, worst, "ms", MOTION_MS, note=note)
 
 
@@ -242,7 +242,7 @@ async def _composed(folder: Path, count: int, executor: str) -> list[Row]:
 
 
 def _traders(it: Floor) -> set[str]:
-    return {robot for robot, _ in it.seen.awards}
+    return {robot for robot, _, _ in it.seen.awards}
 
 
 def _shuffled(count: int) -> Iterator[int]:
@@ -254,6 +254,7 @@ def _shuffled(count: int) -> Iterator[int]:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parts = ("ten", "hour", "many", "composed")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="of a full run")
+    parser.add_argument("--executors", nargs="+", choices=("single", "events"), default=["single", "events"])
     parser.add_argument("--composed", type=int, default=COMPOSED, metavar="N", help=f"robots in one process ({COMPOSED})")
 
 

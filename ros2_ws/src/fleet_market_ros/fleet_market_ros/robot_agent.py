@@ -80,7 +80,7 @@ class RobotNode:
     """
 
     def __init__(self, arguments: Sequence[str], *, host: Host | None = None) -> None:
-        self._ros = Ros("robot_agent", arguments, host=host, executor="events", make=self._make)
+        self._ros = Ros("robot_agent", arguments, host=host, make=self._make)
         self.daemon: RobotDaemon | None = None
         self.places: Places | None = None
         self._config: RobotConfig | None = None
