@@ -39,6 +39,7 @@ from fleet_market.robot.tracking import Limits, PathTracker
 from fleet_market_hardware.drivers import DriverMissingError, DriverSetup, settings_of
 from fleet_market_hardware.frames import wrapped
 from fleet_market_hardware.runner import JobError, JobRunner
+from fleet_market_ros import qos
 from fleet_market_ros.base import RosVelocityBase
 from fleet_market_ros.localisation import Localisation, Trust, planar, spread_m
 from fleet_market_ros.nav2_goal import GoalState, NavigationGoal, stamped
@@ -94,7 +95,7 @@ class Nav2Body:
         if self._node is not ros.node:
             self._node = ros.node
             kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            ros.subscribe(Odometry, "odom", self._on_odom)
+            ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
             ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, kept)
             if names["pose_source"] == "tf":
                 ros.subscribe(_tf_message(), names["tf_topic"], self._on_tf)
