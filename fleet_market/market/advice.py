@@ -251,7 +251,6 @@ class Advice:
                 "valid_until_ns": now_ns + ns(state.terms.quote_life_s),
                 "fee_uc": due_uc,
                 "robots_uc": due_uc - parts.oracle_uc,
-                "used": tuple(sorted(used.items())),
             }
         )
         self._close(consultation, reply, out)

@@ -86,7 +86,6 @@ class FairReply(Body):
     fee_uc: Price = 0
     robots_uc: Price = 0
     """What of the fee has gone to the robots' owners."""
-    used: tuple[tuple[RobotId, int], ...] = ()
     note: Text = ""
     errors: tuple[FieldError, ...] = ()
 

@@ -49,7 +49,9 @@ class WireBand(Body):
 
     low_uc: Price
     high_uc: Price
-    confidence: Confidence
+    confidence: Share
+    """What the oracle can vouch for, which may be less than what was asked for."""
+    expected_uc: Price | None = None
     shadow_low_uc: Price | None = None
     shadow_high_uc: Price | None = None
     """Competitive prices, from the duals of the batch."""
@@ -61,8 +63,10 @@ class WireBand(Body):
     settled_high_uc: Price | None = None
     """Conformal interval of settlements like this one."""
     samples: Count = 0
-    age_s: Annotated[float, Field(ge=0.0, le=1e9)] = 0.0
-    coverage: Share = 0.0
+    age_s: Annotated[float, Field(ge=0.0, le=1e9)] | None = None
+    """Of the newest batch that it rests on."""
+    coverage: Share | None = None
+    """Share of the recent tasks whose bands held."""
     thin: bool = False
     reasons: Annotated[tuple[Text, ...], Field(max_length=MAX_REASONS)] = ()
     unknown: Annotated[tuple[Text, ...], Field(max_length=MAX_REASONS)] = ()
