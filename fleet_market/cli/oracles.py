@@ -83,7 +83,7 @@ def quote(
     payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
     deadline: Annotated[float, typer.Option(help="Seconds from then.", min=1)] = 600.0,
     later: Annotated[float, typer.Option(help="For how many seconds from now.", min=0, max=86_400)] = 0.0,
-    confidence: Annotated[float, typer.Option(help="Share of bands that are to hold.", min=0.5, max=0.99)] = 0.8,
+    confidence: Annotated[float, typer.Option(help="Share of bands that are to hold.", min=0.5, max=0.95)] = 0.8,
     preview: Annotated[bool, typer.Option(help="Only the coarse band, which is free.")] = False,
     max_fee: Annotated[str, typer.Option(help="Most that you pay for it, credits.")] = "1",
     name: Annotated[str | None, typer.Option("--id", help="Your name for the quote; the same again costs nothing.")] = None,

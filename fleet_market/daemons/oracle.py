@@ -20,7 +20,7 @@ from fleet_market.auction import LotOffer, SealedAsk
 from fleet_market.daemons.oracle_ears import Ears, Pages, answer_of, question_of
 from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ids import CallId, Identifier, MessageId, PartyName, ZoneId, derive
-from fleet_market.oracle import fair_bands
+from fleet_market.oracle import Knowledge, fair_bands
 from fleet_market.oracle.sale import Fees
 from fleet_market.oracle.terms import FairQuote, Observation, Question
 from fleet_market.protocol import topics
@@ -35,6 +35,8 @@ from fleet_market.protocol.messages import (
     OracleTerms,
     OrderEvent,
     Receipt,
+    StatusReply,
+    StatusRequest,
 )
 from fleet_market.protocol.registry import Role
 
@@ -45,6 +47,8 @@ FEE_UC = 100_000
 """Usual fee of a quote, 0.1 credits [assumption]."""
 SAY_AGAIN_S = 2.0
 """Terms are said again so often until the market has taken note of them."""
+LOOK_S = 5.0
+"""How often the oracle asks where the robots are (wall time) [assumption: about as often as batches]."""
 LEAVE_TIMEOUT_S = 2.0
 
 
@@ -107,17 +111,6 @@ class Seer(Protocol):
         """Return the fair band of a task at `at_ns`."""
 
 
-class Unknowing:
-    """Knows no price."""
-
-    def hear(self, observation: Observation, now_ns: int) -> None:
-        """Take note of nothing."""
-
-    def band(self, question: Question, now_ns: int, at_ns: int | None = None, confidence: float = 0.8) -> FairQuote:  # noqa: ARG002
-        """Refuse."""
-        raise InputError("oracle", "band", question, "ask again")
-
-
 class Oracle:
     """One oracle between the MQTT broker and what it knows.
 
@@ -150,13 +143,14 @@ class Oracle:
         mqtt = MqttConfig(config.host, config.port, config.name)
         guard = guard_for(config.keys, Role.ORACLE, config.name, config.host)
         heard = [topics.view(config.zone, kind) for kind in ("cleared", "order")]
-        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt")]
+        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt", "status")]
         async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], guard) as transport:
             await transport.connected.wait()
             log.info("READY")
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._enter(transport), name="terms")
+                    tasks.create_task(self._look(transport), name="robots")
                     tasks.create_task(self._listen(transport), name="inputs")
             finally:
                 with contextlib.suppress(BrokerError, TimeoutError):
@@ -177,6 +171,21 @@ class Oracle:
                 async with asyncio.timeout(SAY_AGAIN_S):
                     await self._entered.wait()
                     await asyncio.sleep(SAY_AGAIN_S)
+
+    async def _look(self, transport: MqttTransport) -> None:
+        """Ask the market now and then where the robots are."""
+        while True:
+            with contextlib.suppress(BrokerError):
+                await self._say(transport, "status", StatusRequest(what="robots"))
+            await asyncio.sleep(LOOK_S)
+
+    async def _see(self, transport: MqttTransport, page: StatusReply) -> None:
+        for view in page.robots:
+            for observation in self._ears.robot(view, self._now_ns):
+                self._take(observation)
+        if page.more and page.robots:
+            with contextlib.suppress(BrokerError):
+                await self._say(transport, "status", StatusRequest(what="robots", after_id=page.robots[-1].robot))
 
     def _terms(self, status: Literal["open", "closed"]) -> OracleTerms:
         fees = self._fees
@@ -206,6 +215,8 @@ class Oracle:
             case FairQuestion():
                 with contextlib.suppress(BrokerError):
                     await self._say(transport, "answer", self.answer(body))
+            case StatusReply():
+                await self._see(transport, body)
             case Receipt():
                 if body.result == "ok":
                     self._entered.set()
@@ -239,7 +250,7 @@ class Oracle:
 
 async def run_oracle(config: OracleConfig) -> None:
     """Serve until cancelled."""
-    await Oracle(config, Unknowing()).run()
+    await Oracle(config, Knowledge()).run()
 
 
 async def _publish(transport: MqttTransport, config: OracleConfig, bands: list[Band]) -> None:

@@ -11,7 +11,7 @@ from fleet_market.protocol.messages.fields import Body, Count, Price, Text
 
 MAX_REASONS = 8
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.95)]
 
 
 class OracleTerms(Body):
@@ -49,8 +49,7 @@ class WireBand(Body):
 
     low_uc: Price
     high_uc: Price
-    confidence: Share
-    """What the oracle can vouch for, which may be less than what was asked for."""
+    confidence: Confidence
     expected_uc: Price | None = None
     shadow_low_uc: Price | None = None
     shadow_high_uc: Price | None = None
