@@ -10,13 +10,13 @@ All figures of the town are assumptions: 60 m by 60 m, 12 robots of 6 owners, a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from fleet_market.auction import LotOffer, SealedAsk, clear
+from fleet_market.auction import LotAward, LotOffer, SealedAsk, clear
 from fleet_market.ids import MAIN_ZONE, CallId, OrderId, OwnerId, RobotId
 from fleet_market.oracle import fair_bands
 from fleet_market.oracle.terms import (
@@ -93,10 +93,14 @@ class Order:
     fee_uc: int = 0
     naive_uc: int = 0
     """Budget that the buyer would have named without a quote."""
+    given_up: bool = False
+    """Whether the buyer does not post it at all."""
+    decided: bool = False
     price_uc: int | None = None
     fair_uc: int | None = None
     """Full-information price in the batch in which it was sold: all costs and all values known."""
     rivals: tuple[tuple[str, int], ...] = ()
+    cost_uc: int = 0
     winner: str = ""
 
     @property
@@ -162,6 +166,8 @@ class Town:
     """Called when an order is done."""
     closed: Callable[[Town, Closed], None] = lambda _town, _batch: None
     """Called when a batch has closed."""
+    before: Callable[[Town], None] = lambda _town: None
+    """Called before a batch is cleared."""
     robots: list[Robot] = field(default_factory=list)
     now_ns: int = 0
     prices_uc: list[int] = field(default_factory=list)
@@ -184,12 +190,16 @@ class Town:
             self._settle()
             self._tell_robots()
             for order in [o for o in waiting if o.post_ns <= self.now_ns]:
-                if order.quote is None and not order.naive_uc:
+                if not order.decided:
+                    order.decided, order.naive_uc = True, self.naive_uc(order)
                     self.decide(self, order)
-                if order.post_ns <= self.now_ns:
+                if order.given_up:
+                    waiting.remove(order)
+                elif order.post_ns <= self.now_ns:
                     waiting.remove(order)
                     self.open.append(order)
                     self._hear(OrderSeen(order.id, order.task, self.now_ns))
+            self.before(self)
             self._clear(batch)
         return everything
 
@@ -235,7 +245,7 @@ class Town:
             if (award := award_of.get(order.id)) is None:
                 continue
             robot = by_name[award.robot]
-            order.price_uc, order.winner = award.price_uc, award.owner
+            order.price_uc, order.winner, order.cost_uc = award.price_uc, award.owner, award.ask_uc
             band = truth.get(order.id)
             order.fair_uc = award.ask_uc if band is None else band.fair_uc
             order.rivals = tuple((ask.owner, ask.ask_uc) for ask in asks if ask.order == order.id)
@@ -251,12 +261,12 @@ class Town:
             self.over.append(order)
 
 
-def _told(lots: Sequence[LotOffer], award_of: dict[OrderId, object]) -> tuple[ClosedLot, ...]:
+def _told(lots: Sequence[LotOffer], award_of: Mapping[OrderId, LotAward]) -> tuple[ClosedLot, ...]:
     found = []
     for lot in lots:
         award = award_of.get(lot.order)
-        price, winner = getattr(award, "price_uc", None), getattr(award, "robot", None)
-        found.append(ClosedLot(lot.order, lot.budget_uc, price, winner))
+        told = (None, None) if award is None else (award.price_uc, award.robot)
+        found.append(ClosedLot(lot.order, lot.budget_uc, *told))
     return tuple(found)
 
 
