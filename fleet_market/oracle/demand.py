@@ -21,6 +21,17 @@ DOUBT = 1.0
 (optimism in the face of uncertainty: Auer, Cesa-Bianchi and Fischer 2002) [assumption for the value]."""
 
 
+def budget_uc(value_uc: int, low_uc: int, high_uc: int, *, thin: bool) -> int | None:
+    """Return the budget of a buyer to whom a task is worth `value_uc`, after a quote; None: it is not worth posting.
+
+    Above the top of the band nothing is gained by a higher budget, but a robot without rivals is paid all of it. A band
+    that rests on too little changes nothing.
+    """
+    if thin:
+        return value_uc
+    return None if low_uc > value_uc else min(value_uc, high_uc)
+
+
 @dataclass(frozen=True, slots=True)
 class Worth:
     """What quotes have been worth to one buyer, micro-credits, by experience.

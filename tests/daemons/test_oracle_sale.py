@@ -11,7 +11,7 @@ from market_process import Daemon, Peer, cli
 
 from fleet_market.adapters.requests import Requester
 from fleet_market.daemons.oracle import Oracle, OracleConfig
-from fleet_market.ids import CustomerId, PartyName
+from fleet_market.ids import CustomerId, OrderId, PartyName
 from fleet_market.oracle.terms import FairQuote
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import decode
@@ -92,6 +92,14 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             assert (await buy("p1", preview=True)).fee_uc == 0
             refused = [await buy("q2", order="o9"), await buy("q3", oracle="nobody"), await buy("q4", max_fee_uc=FEE - 1)]
             assert [[e.field for e in r.errors] for r in refused] == [["order"], ["oracle"], ["max_fee"]]
+            posting = ["order", "post", "--pickup", "dock", "--dropoff", "shelf", "--as", "ann", "--mqtt", where]
+            told = await asyncio.to_thread(cli, *posting, "o2", "--max-price", "9", "--consult", "sib")
+            assert "sib says 3 to 5 credits for 0.300001: offering at most 5" in told
+            (view,) = (await ann.status("orders", OrderId("o2"))).orders
+            assert view.max_price_uc == 5 * CREDIT
+            told = await asyncio.to_thread(cli, *posting, "o3", "--max-price", "2.9", "--consult", "sib", code=3)
+            assert "not posted" in told
+            assert not (await ann.status("orders", OrderId("o3"))).orders
             told = await asyncio.to_thread(cli, "oracle", "explain", "q1", "--as", "ann", "--mqtt", where)
             assert "forty settlements like it" in told
             assert "not known: tomorrow" in told
@@ -117,12 +125,12 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             assert books.sum_debits_uc == books.sum_credits_uc
         async with Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
             view = await standing(ann, lambda sib: not sib.open)
-        assert (view.sold, view.earned_uc) == (1, FEE)
+        assert (view.sold, view.earned_uc) == (3, 3 * FEE)
         assert daemon.stop() == 0
     shown = json.loads(await asyncio.to_thread(cli, "ledger", "audit", "--database", daemon.database, "--json"))
     assert shown["faults"] == []
     rows = await asyncio.to_thread(cli, "ledger", "show", "oracle:sib", "--database", daemon.database)
-    assert "0.300001" in rows
+    assert "0.900003" in rows
 
 
 def test_the_command_says_what_is_missing():

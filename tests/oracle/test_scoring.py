@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_market.errors import InputError
-from fleet_market.oracle.demand import TRIALS, Worth
+from fleet_market.oracle.demand import TRIALS, Worth, budget_uc
 from fleet_market.oracle.scoring import Standing, choose, interval_score, reference_price_uc, scored
 
 PRICES = st.integers(0, 10**9)
@@ -79,6 +79,18 @@ def test_the_better_and_the_cheaper_oracle_is_chosen():
 def test_somebody_is_always_chosen(draw, number, explored):
     fees = {f"o{i}": 1 for i in range(number)}
     assert choose(fees, {}, 10, draw, explored) in fees
+
+
+@given(PRICES, PRICES, PRICES, st.booleans())
+def test_a_budget_never_exceeds_what_the_task_is_worth(value, a, b, thin):
+    low, high = min(a, b), max(a, b)
+    budget = budget_uc(value, low, high, thin=thin)
+    if budget is None:
+        assert low > value
+    else:
+        assert budget <= value
+        assert thin or low <= budget <= high
+    assert budget_uc(value, low, high, thin=True) == value
 
 
 def learned(worth, gains):
