@@ -220,6 +220,9 @@ async def test_topics_that_come_later_are_recorded_and_others_are_not(tmp_path, 
 
 
 @pytest.mark.real
+@pytest.mark.filterwarnings(
+    "ignore:Deprecated in favor of:DeprecationWarning"
+)  # rclpy, as it warns of the second publisher
 async def test_a_publisher_that_offers_less_is_heard_too(tmp_path, recorder):
     async with Ros("publisher") as ros:
         first = ros.publisher(String, "/r1/note", qos.STATE)

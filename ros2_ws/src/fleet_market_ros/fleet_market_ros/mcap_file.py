@@ -160,6 +160,6 @@ class McapFile:
             if not self._closed:
                 self._closed = True
                 try:
-                    self._writer.finish()
+                    self._writer.finish()  # type: ignore[no-untyped-call]
                 finally:
                     self._file.close()
