@@ -169,6 +169,7 @@ async def serve(arguments: Sequence[str]) -> None:
             patterns = [pattern.strip() for pattern in values["topics"].split(",")]
             recorder = Recorder(ros, Path(values["out"]), patterns)
             at_end.callback(_close, recorder, values["out"])
+            log.info("READY")
             await recorder.run()
 
 
