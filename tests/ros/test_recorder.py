@@ -248,6 +248,24 @@ async def test_a_topic_of_two_types_is_passed_over_and_named(recorder, caplog):
 
 
 @pytest.mark.real
+async def test_what_a_slow_disk_made_it_miss_is_counted(tmp_path, recorder):
+    count = 3 * qos.RECORDER_DEPTH
+    async with Ros("publisher") as ros:
+        publisher = ros.publisher(String, "/r1/note", QoSProfile(depth=count))
+        await until(lambda: publisher.get_subscription_count() == 1)
+        with recorder._file._lock:  # the disk takes nothing
+            for number in range(count):
+                publisher.publish(String(data=str(number)))
+            assert publisher.wait_for_all_acked(Duration(seconds=15))
+        await until(lambda: recorder.counts.total() + recorder.lost.total() == count)
+    recorder.close()
+    kept = [int(message.data) for message in read(tmp_path / "run.mcap")["/r1/note"]]
+    assert len(kept) == count - recorder.lost["/r1/note"]
+    assert recorder.lost["/r1/note"] > 0
+    assert kept[-1] == count - 1
+
+
+@pytest.mark.real
 async def test_a_full_disk_ends_the_recording_with_a_text(tmp_path, domain, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")

@@ -146,8 +146,8 @@ class McapFile:
         with self._lock:
             if self._closed:
                 return
+            self._writer.add_message(channel, log_ns, data, publish_ns, self.counts[topic] + 1)
             self.counts[topic] += 1
-            self._writer.add_message(channel, log_ns, data, publish_ns, self.counts[topic])
 
     def flush(self) -> None:
         """Hand what was written over to the operating system."""
@@ -155,7 +155,13 @@ class McapFile:
             self._file.flush()
 
     def close(self) -> None:
-        """Write the index and close the file."""
+        """Write the index and close the file.
+
+        Raises
+        ------
+        OSError
+            If the disk is full or gone; the file can be read up to there.
+        """
         with self._lock:
             if not self._closed:
                 self._closed = True

@@ -68,7 +68,13 @@ class Recorder:
         self._passed_over: set[str] = set()
         self._failed: asyncio.Future[None] = ros.loop.create_future()
         self.lost: Counter[str] = Counter()
-        """Messages by topic that the middleware had to drop because they came faster than they could be written."""
+        """Messages by topic that were published and never came here, by gaps in their publishers' numbers.
+
+        The middleware's own event of lost messages does not tell those that a full queue drops. Where rclpy does not
+        name a message's publisher, none are counted.
+        """
+        self._numbers: dict[tuple[str, bytes], int] = {}
+        """The last number of each publisher."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -138,16 +144,22 @@ class Recorder:
 
         def write(data: bytes, about: Any) -> None:
             now_ns = clock.now().nanoseconds
+            self._count_lost(topic, about)
             try:
                 self._file.add(channel, topic, data, now_ns, about.get("source_timestamp") or now_ns)
             except OSError as error:
                 self._ros.loop.call_soon_threadsafe(self._fail, error)
 
-        def lose(event: Any) -> None:
-            self.lost[topic] += event.total_count_change
-
-        events = SubscriptionEventCallbacks(message_lost=lose, use_default_callbacks=False)
+        events = SubscriptionEventCallbacks(use_default_callbacks=False)  # a publisher that offers less is seen by `look`
         return self._ros.node.create_subscription(kind, topic, write, profile, raw=True, event_callbacks=events)
+
+    def _count_lost(self, topic: str, about: Any) -> None:
+        number, publisher = about.get("publication_sequence_number"), about.get("publisher_gid")
+        if number is None or publisher is None:
+            return
+        key = (topic, bytes(publisher["data"]))
+        self.lost[topic] += max(0, number - self._numbers.get(key, number - 1) - 1)
+        self._numbers[key] = number
 
     def _fail(self, error: OSError) -> None:
         if not self._failed.done():
@@ -174,7 +186,10 @@ async def serve(arguments: Sequence[str]) -> None:
 
 
 def _close(recorder: Recorder, out: str) -> None:
-    recorder.close()
+    try:
+        recorder.close()
+    except OSError as error:
+        log.error("%s ends without its index (%s): mend it with `mcap recover`", out, error.strerror)  # noqa: TRY400
     for topic, count in sorted(recorder.counts.items()):
         log.info("%s: %d messages, %d lost", topic, count, recorder.lost[topic])
     log.info("wrote %s: %d messages", out, recorder.counts.total())
