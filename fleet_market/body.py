@@ -307,6 +307,13 @@ class Result:
     """Whether telemetry shows standstill; ``None`` is unknown."""
 
 
+LACKS = {
+    "speed_limit": "a `Go` with a speed limit of its own",
+    "dead_man": "a standstill soon after the driver is gone; it ends at the last released point at the latest",
+}
+"""What a driver may lack, each with what it means."""
+
+
 @dataclass(frozen=True, slots=True)
 class DriverSpec:
     """What a driver can do and what it really measures."""
@@ -317,3 +324,5 @@ class DriverSpec:
     actions: frozenset[str]
     measures: frozenset[str]
     """Names of telemetry fields that are measured; all others are derived or ``None``."""
+    lacks: frozenset[str] = frozenset()
+    """What of the contract the robot's own interface cannot do, of `LACKS`; a job that needs it is REJECTED."""

@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, keys, ledger, operate, robots, services
+from fleet_market.cli import customers, demo, drivers, keys, ledger, operate, robots, services
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(customers.order, name="order")
 app.add_typer(robots.robot, name="robot")
+app.add_typer(drivers.driver, name="driver")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(keys.keys, name="keys")
 app.command()(customers.robots)

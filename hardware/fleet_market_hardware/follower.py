@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fleet_market.body import Act, DriverSpec, End, Go, Job, Link, Result, Telemetry
 from fleet_market.ports import VelocityBase
 from fleet_market.robot.tracking import Limits, PathTracker
+from fleet_market_hardware.refusing import refusal
 
 VALID_S = 0.3
 """Dead-man: the base brakes by itself this long after the last command."""
@@ -73,8 +74,8 @@ class Follower:
 
     async def run(self, job: Job, *, deadline_s: float, on_step: Callable[[int, str], None] | None = None) -> Result:
         """Run `job`; `deadline_s` is in the robot's own time from now. See `RobotDriver.run`."""
-        if self._job is not None or self._estop:
-            return Result(job.id, End.REJECTED, 0, "emergency stop is latched" if self._estop else "another job is running")
+        if refusal := self._refusal(job):
+            return Result(job.id, End.REJECTED, 0, refusal)
         self._job = job
         done = 0
         try:
@@ -95,6 +96,14 @@ class Follower:
         finally:
             self._job = self._running = None
             self._passed = self._released = 0
+
+    def _refusal(self, job: Job) -> str:
+        """Return why a job is not begun; empty if it is."""
+        if self._estop:
+            return "emergency stop is latched"
+        if self._job is not None:
+            return "another job is running"
+        return refusal(self.spec, job)
 
     async def stop(self, *, timeout_s: float) -> bool:
         """End the running job; True only if telemetry shows standstill."""
