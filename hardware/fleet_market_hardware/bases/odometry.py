@@ -1,0 +1,60 @@
+"""From wheel angles, as devices count them, to a pose and an odometer that never falls."""
+
+from __future__ import annotations
+
+import math
+
+from fleet_market.body import Pose
+from fleet_market_hardware.bases.geometry import Geometry
+from fleet_market_hardware.bases.wheels import WheelsReading
+
+SLACK_RAD = 1.0
+"""A wheel may have turned this much more than its speed limit says between two readings: late readings, one slip."""
+USUAL_S = 0.05
+
+
+class Odometry:
+    """Dead reckoning. A wheel that seems to have turned faster than it can has begun to count anew: its reading is the new
+    zero, and what it turned in between is not known.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    start : Pose
+    max_rate_radps : float
+        No wheel turns faster than this.
+    """
+
+    def __init__(self, geometry: Geometry, start: Pose, max_rate_radps: float) -> None:
+        self.pose, self.odometer_m = start, 0.0
+        self.turns = (0.0, 0.0)
+        """Turns of the left and right wheel, signed, since the beginning."""
+        self.rebased = 0
+        """How often a device has begun to count anew."""
+        self._geometry, self._max_rate = geometry, max_rate_radps
+        self._last: tuple[float, float, float] | None = None
+
+    def forget(self) -> None:
+        """Take the next reading as a new zero."""
+        self._last = None
+
+    def take(self, reading: WheelsReading, now_s: float) -> tuple[float, float]:
+        """Take a reading at `now_s` and return the speed, m/s and rad/s."""
+        angles = reading.left.angle_rad, reading.right.angle_rad
+        left = right = 0.0
+        dt = USUAL_S
+        if self._last is not None:
+            dt = max(1e-3, now_s - self._last[2])
+            left, right = angles[0] - self._last[0], angles[1] - self._last[1]
+            if max(abs(left), abs(right)) > self._max_rate * dt + SLACK_RAD:
+                self.rebased += 1
+                left = right = 0.0
+        self._last = (*angles, now_s)
+        ahead, _ = self._geometry.twist(left, right)
+        self.pose = self._geometry.moved(self.pose, left, right)
+        self.odometer_m += abs(ahead)
+        self.turns = self.turns[0] + left / math.tau, self.turns[1] + right / math.tau
+        rates = reading.left.velocity_rad_s, reading.right.velocity_rad_s
+        if rates[0] is None or rates[1] is None:
+            return self._geometry.twist(left / dt, right / dt)
+        return self._geometry.twist(rates[0], rates[1])
