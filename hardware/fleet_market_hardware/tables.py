@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-# --- ODrive, CANSimple. ODrive documentation 0.6 "CAN Protocol"; the DBC of odrive-can 2.1.0 (0.6.10) agrees [peer] --------
+# --- ODrive, CANSimple. ODrive documentation 0.6 "CAN Protocol"; the DBC of odrive-can 2.1.0 (0.6.10) agrees [peer] ---
 
 
 class ODrive(IntEnum):
@@ -35,7 +35,7 @@ ODRIVE_VELOCITY_CONTROL, ODRIVE_INPUT_PASSTHROUGH = 2, 1
 CAN_DLC: Final = 8
 """Every frame is padded to this: the DBC declares 8 bytes, and a decoder that goes by it drops shorter ones [peer]."""
 
-# --- VESC. Firmware `bldc`, datatypes.h (COMM_PACKET_ID) and commands.c (COMM_GET_VALUES), release 5 and 6 [sheet] ---------
+# --- VESC. Firmware `bldc`, datatypes.h (COMM_PACKET_ID) and commands.c (COMM_GET_VALUES), release 5 and 6 [sheet] ---
 
 
 class Vesc(IntEnum):
@@ -58,7 +58,7 @@ VESC_FAULTS: Final = (
 VESC_STEPS_PER_ELECTRICAL_TURN: Final = 6
 """The tachometer counts commutation steps: six per electrical turn."""
 
-# --- CiA 402 (IEC 61800-7-201), objects; statusword and controlword bits [sheet]; SDO transport: canopen 2.4.1 [peer] ------
+# --- CiA 402 (IEC 61800-7-201), objects; statusword and controlword bits [sheet]; SDO transport: canopen 2.4.1 [peer] ---
 
 CIA_CONTROLWORD, CIA_STATUSWORD, CIA_ERROR_CODE = 0x6040, 0x6041, 0x603F
 CIA_MODE, CIA_MODE_DISPLAY, CIA_PROFILE_VELOCITY = 0x6060, 0x6061, 3
@@ -68,7 +68,7 @@ CIA_ABORT_OPTION, CIA_ABORT_QUICK_STOP = 0x6007, 3
 CANOPEN_CONSUMER_HEARTBEAT: Final = 0x1016
 """CiA 301: sub-index n = node << 16 | milliseconds."""
 
-# --- iRobot Create 2 Open Interface Specification, 2015 [sheet] -----------------------------------------------------------
+# --- iRobot Create 2 Open Interface Specification, 2015 [sheet] ------------------------------------------------------
 
 
 class Create(IntEnum):
@@ -88,7 +88,7 @@ CREATE_WHEEL_RADIUS_M, CREATE_TRACK_M = 0.036, 0.235
 CREATE_CHARGING: Final = (1, 2, 3)
 """Charging states: reconditioning, full and trickle charging."""
 
-# --- Smart Battery Data Specification 1.1 (SBS), commands; all words little-endian [sheet] -------------------------------
+# --- Smart Battery Data Specification 1.1 (SBS), commands; all words little-endian [sheet] ---------------------------
 
 
 class Sbs(IntEnum):
@@ -108,7 +108,7 @@ class Sbs(IntEnum):
 
 SBS_ADDRESS, SBS_DISCHARGING_BIT = 0x0B, 6
 
-# --- Texas Instruments INA226 (SBOS547) and INA228 (SLYS021); registers are big-endian [sheet] ----------------------------
+# --- Texas Instruments INA226 (SBOS547) and INA228 (SLYS021); registers are big-endian [sheet] -----------------------
 
 INA226_SHUNT, INA226_BUS, INA226_ID, INA226_DIE_ID = 0x01, 0x02, 0xFE, 0xFF
 INA226_SHUNT_LSB_V, INA226_BUS_LSB_V = 2.5e-6, 1.25e-3
@@ -120,7 +120,7 @@ TI_MANUFACTURER: Final = 0x5449
 """ASCII "TI"."""
 
 
-# --- What can be true ------------------------------------------------------------------------------------------------------
+# --- What can be true ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

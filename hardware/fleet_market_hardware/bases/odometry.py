@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 from fleet_market.body import Pose
 from fleet_market_hardware.bases.geometry import Geometry
@@ -11,11 +12,15 @@ from fleet_market_hardware.bases.wheels import WheelsReading
 SLACK_RAD = 1.0
 """A wheel may have turned this much more than its speed limit says between two readings: late readings, one slip."""
 USUAL_S = 0.05
+AVERAGED = 5
+"""A speed that the device does not tell is the average over this many readings: packets come unevenly."""
 
 
 class Odometry:
-    """Dead reckoning. A wheel that seems to have turned faster than it can has begun to count anew: its reading is the new
-    zero, and what it turned in between is not known.
+    """Dead reckoning.
+
+    A wheel that seems to have turned faster than it can has begun to count anew: its reading is the new zero, and what it
+    turned in between is not known.
 
     Parameters
     ----------
@@ -33,6 +38,7 @@ class Odometry:
         """How often a device has begun to count anew."""
         self._geometry, self._max_rate = geometry, max_rate_radps
         self._last: tuple[float, float, float] | None = None
+        self._path: deque[tuple[float, float, float]] = deque(maxlen=AVERAGED)
 
     def forget(self) -> None:
         """Take the next reading as a new zero."""
@@ -56,5 +62,11 @@ class Odometry:
         self.turns = self.turns[0] + left / math.tau, self.turns[1] + right / math.tau
         rates = reading.left.velocity_rad_s, reading.right.velocity_rad_s
         if rates[0] is None or rates[1] is None:
-            return self._geometry.twist(left / dt, right / dt)
+            return self._average(now_s)
         return self._geometry.twist(rates[0], rates[1])
+
+    def _average(self, now_s: float) -> tuple[float, float]:
+        self._path.append((*self.turns, now_s))
+        (left, right, at_s) = self._path[0]
+        dt = max(1e-3, now_s - at_s) / math.tau
+        return self._geometry.twist((self.turns[0] - left) / dt, (self.turns[1] - right) / dt)

@@ -16,8 +16,6 @@ from fleet_market_hardware.bases.geometry import Geometry
 from fleet_market_hardware.bases.wheels import Wheels
 from fleet_market_hardware.composed import ComposedRobot
 
-LIMITS = Limits(1.0, 1.5, 2.0, 6.0)
-SPEC = DriverSpec(RobotId("bench"), LIMITS.speed_mps, 0.0, frozenset(), frozenset({"motors"}))
 _numbers = itertools.count()
 
 
@@ -31,6 +29,8 @@ class EmulatedBench:
     abilities = frozenset({"cut", "block", "reset", "abandon", "base"})
     deadline_s = 15.0
     stale_s, stop_s = STALE_S, 2.0
+    limits, geometry = Limits(1.0, 1.5, 2.0, 6.0), Geometry(0.1, 0.4)
+    lacks: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._emulator: Any = self._emulate()
@@ -56,12 +56,14 @@ class EmulatedBench:
 
     def driver(self) -> ComposedRobot:
         """Return a driver."""
-        return ComposedRobot(self.base(), Tracked(LIMITS.speed_mps, LIMITS.accel_mps2, LIMITS.yaw_rate_radps))
+        most = self.limits
+        return ComposedRobot(self.base(), Tracked(most.speed_mps, most.accel_mps2, most.yaw_rate_radps))
 
     def base(self) -> Differential:
         """Return the base."""
         if self._base is None:
-            self._base = Differential(_Late(self._wheels), SPEC, Geometry(0.1, 0.4), LIMITS)
+            spec = DriverSpec(RobotId("bench"), self.limits.speed_mps, 0.0, frozenset(), frozenset({"motors"}), self.lacks)
+            self._base = Differential(_Late(self._wheels), spec, self.geometry, self.limits)
         return self._base
 
     def true_pose(self) -> Pose:
@@ -139,3 +141,36 @@ class ODriveBench(EmulatedBench):
         from fleet_market_hardware.bases.odrive import ODriveWheels  # noqa: PLC0415 - needs python-can
 
         return ODriveWheels(self._channel, interface="virtual")
+
+
+class Cia402Bench(EmulatedBench):
+    """Two CiA 402 drives, `canopen.LocalNode`s on a virtual CAN bus."""
+
+    def _emulate(self) -> Any:
+        from fleet_market_hardware.emulators.cia402 import Cia402Emulator  # noqa: PLC0415 - needs canopen
+
+        self._channel = f"canopen-{os.getpid()}-{next(_numbers)}"
+        return Cia402Emulator(self._channel)
+
+    def _wheels(self) -> Wheels:
+        from fleet_market_hardware.bases.cia402 import Cia402Wheels  # noqa: PLC0415 - needs canopen
+        from fleet_market_hardware.emulators.cia402 import COUNTS_PER_TURN  # noqa: PLC0415 - needs canopen
+
+        return Cia402Wheels(self._channel, interface="virtual", counts_per_turn=COUNTS_PER_TURN)
+
+
+class Create2Bench(EmulatedBench):
+    """A Create 2 at a pty. It breaks the contract where its link is gone: it drives on, as its maker built it."""
+
+    limits, geometry = Limits(0.4, 1.0, 2.0, 6.0), Geometry(0.036, 0.235)
+    lacks = frozenset({"dead_man"})
+
+    def _emulate(self) -> Any:
+        from fleet_market_hardware.emulators.create2 import Create2Emulator  # noqa: PLC0415 - only what is asked for
+
+        return Create2Emulator()
+
+    def _wheels(self) -> Wheels:
+        from fleet_market_hardware.bases.create2 import Create2Wheels  # noqa: PLC0415 - needs pyserial
+
+        return Create2Wheels(self._emulator.port)
