@@ -46,6 +46,7 @@ nightly: mosquitto postgres
 
 # What starts no processes runs on all cores; what does has them to itself.
 test: check mosquitto postgres ros
+	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
 	$(BIN)/python -m pytest -m real
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from fleet_market.body import DriverSpec, Job, Result, Telemetry
+from fleet_market.body import DriverSpec, Job, Pose, Result, Telemetry
 from fleet_market.ids import ZoneId
 
 
@@ -75,6 +75,14 @@ class RobotDriver(Protocol):
 
     async def estop(self, *, engage: bool = True) -> None:
         """Latch or release an emergency stop; `run` is REJECTED while latched. Not a safety function."""
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """What a driver may offer beside: the robot has a planner of its own."""
+
+    async def path_length_m(self, start: Pose, goal: Pose) -> float | None:
+        """Return how long the robot's own planner finds a way, metres; None if it does not say."""
 
 
 class VelocityBase(Protocol):

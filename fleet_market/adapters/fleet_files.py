@@ -224,6 +224,11 @@ def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> 
     return tuple(robots)
 
 
+def shipped_types() -> dict[str, RobotType]:
+    """Return the robot types that come with the package, by name."""
+    return _types({}, "robot_types.yaml")
+
+
 def _types(own: Mapping[str, Any], source: str) -> dict[str, RobotType]:
     shipped = yaml.safe_load(resources.files("fleet_market.data").joinpath("robot_types.yaml").read_text("utf-8"))
     types = {name: _type(name, fields, "robot_types.yaml", "") for name, fields in shipped.items()}

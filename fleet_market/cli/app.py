@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, drivers, keys, ledger, operate, robots, services
+from fleet_market.cli import customers, demo, drivers, keys, ledger, operate, robots, services, up
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -34,6 +34,7 @@ app.command()(operate.deploy)
 app.command()(services.oracle)
 app.command()(services.mosquitto)
 app.command()(demo.demo)
+app.command()(up.up)
 
 
 @app.command()

@@ -9,27 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import json
-import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.exports import export_csv
 from fleet_market.adapters.fleet_files import load_fleet, load_orders, write_fleet
-from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.picture import Picture, draw
 from fleet_market.adapters.requests import Requester
 from fleet_market.body import Point
 from fleet_market.daemons.demo_report import summarise, versions
-from fleet_market.daemons.supervisor import Program, Supervisor
+from fleet_market.daemons.programs import (
+    FLEET_STAGE,
+    MARKET_STAGE,
+    Program,
+    Site,
+    fleet_programs,
+    market_programs,
+    ros_discovery,
+)
+from fleet_market.daemons.supervisor import Supervisor
 from fleet_market.errors import FleetMarketError, InputError, PlaceError, ProtocolError
 from fleet_market.ids import CustomerId, OrderId
 from fleet_market.maps.grid import OccupancyGrid
@@ -44,8 +49,6 @@ READY_TIMEOUT_S = 90.0
 LOOK_S = 1.0
 FIRST_CUSTOMER = CustomerId("demo")
 LOOPBACK = "127.0.0.1"
-UNSIGNED = {KEYS_VARIABLE: ""}
-"""The demo's own broker is on the loopback interface and knows no keys, whatever the user's environment names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     """
     begun = time.monotonic()
     setting = _read(options)
-    discovery = _ros_package()
+    discovery = ros_discovery()
     out = options.out.resolve()
     _clear(out)
     write_fleet(options.fleet, out / "fleet.yaml", setting.floor.homes, setting.floor.chargers, setting.map)
@@ -118,7 +121,10 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     port = mosquitto_adapter.free_port()
     address = f"{LOOPBACK}:{port}"
     record = _Record()
-    environment = UNSIGNED | discovery.loopback_environment(discovery.free_domain_id(), out / "logs")
+    site = Site(
+        setting.fleet, out / "fleet.yaml", setting.map.resolve(), address, out, seed=options.seed, speed=options.speed
+    )
+    environment = discovery.loopback_environment(discovery.free_domain_id(), out / "logs")
 
     def bereaved(name: str, code: int) -> None:
         screen.say(f"{name} died with exit code {code}: its task goes to another robot")
@@ -127,7 +133,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
         config = mosquitto_adapter.write_config(out / "mosquitto", port)
         supervisor.start(Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment()))
         async with _watched(supervisor):
-            await _start(options, setting, address, supervisor, environment)
+            await _start(site, supervisor, environment)
             ready_s = time.monotonic() - begun
             screen.say(f"{len(setting.fleet.robots)} robots are there after {ready_s:.0f} s; market at MQTT {address}")
             await _trade(setting, port, record, screen)
@@ -172,16 +178,6 @@ def _read(options: DemoOptions) -> _Setting:
     return _Setting(fleet, grid, map_file, floor, orders, customer)
 
 
-def _ros_package() -> Any:
-    """Return the module that knows how ROS nodes find each other; imported by name, since the market knows no ROS."""
-    try:
-        importlib.import_module("rclpy")
-        return importlib.import_module("fleet_market_ros.discovery")
-    except ImportError as error:
-        mend = "run `make setup`, or install the extra ros-kilted and ros2_ws/src/fleet_market_ros"
-        raise FleetMarketError(f"the demo needs ROS 2 and the robots' nodes ({error}): {mend}") from None
-
-
 def _clear(out: Path) -> None:
     """Remove what an earlier demo has left; a market's database goes on where it was, which is not wanted here."""
     out.mkdir(parents=True, exist_ok=True)
@@ -216,40 +212,13 @@ async def _watched(supervisor: Supervisor) -> Any:
             await watch
 
 
-async def _start(
-    options: DemoOptions, setting: _Setting, address: str, supervisor: Supervisor, environment: dict[str, str]
-) -> None:
-    out, python = options.out.resolve(), sys.executable
-    files = ["--fleet", str(out / "fleet.yaml")]
-    command = [python, "-m", "fleet_market"]
-    broker = [*command, "broker", *files, "--database", str(out / "market.db"), "--mqtt", address]
-    market = [*broker, "--seed", str(options.seed), "--simulated"]
-    supervisor.start(Program("market", market, UNSIGNED, ready="READY", stage=1))
-    oracle = [*command, "oracle", "--mqtt", address, "--zone", setting.fleet.zone]
-    supervisor.start(Program("oracle", oracle, UNSIGNED, ready="READY", stage=1))
-    simulator = [
-        python, "-m", "fleet_market_ros.simulator", *files, "--map", str(setting.map.resolve()), "--mqtt", address,
-        "--speed", str(options.speed), "--seed", str(options.seed), "--out", str(out),
-    ]  # fmt: skip
-    supervisor.start(Program("simulator", simulator, environment, ready="READY", stage=1))
-    await supervisor.wait_ready(["market", "oracle", "simulator"], timeout_s=READY_TIMEOUT_S)
-    for robot in setting.fleet.robots:
-        parameters = {
-            "robot": str(robot.id),
-            "fleet": str(out / "fleet.yaml"),
-            "map": str(setting.map.resolve()),
-            "mqtt": address,
-            "memory": str(out / "memory" / f"{robot.id}.json"),
-        }
-        file = out / "parameters" / f"{robot.id}.yaml"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": parameters}}))
-        node = [python, "-m", "fleet_market_ros.robot_agent", "--ros-args", "-r", f"__ns:=/{robot.id.ros_namespace}"]
-        program = Program(
-            str(robot.id), [*node, "--params-file", str(file)], environment, ready="READY", critical=False, stage=2
-        )
-        supervisor.start(program)
-    await supervisor.wait_ready([str(robot.id) for robot in setting.fleet.robots], timeout_s=READY_TIMEOUT_S)
+async def _start(site: Site, supervisor: Supervisor, environment: Mapping[str, str]) -> None:
+    programs = [*market_programs(site), *fleet_programs(site, environment, restart=False)]
+    for stage in (MARKET_STAGE, FLEET_STAGE):
+        some = [program for program in programs if program.stage == stage]
+        for program in some:
+            supervisor.start(program)
+        await supervisor.wait_ready([program.name for program in some], timeout_s=READY_TIMEOUT_S)
 
 
 async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) -> None:

@@ -16,10 +16,10 @@ from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, Will
 from fleet_market.body import Job, Result
 from fleet_market.errors import BrokerError, ProtocolError
 from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
-from fleet_market.ports import Clock, RobotDriver
+from fleet_market.ports import Clock, RobotDriver, Surveyor
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Position, Presence, WirePose
+from fleet_market.protocol.messages import Announce, AnyBody, Call, Position, Presence, WirePose
 from fleet_market.protocol.registry import Role
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
@@ -33,6 +33,8 @@ STOP_TIMEOUT_S = 10.0
 OPEN_TIMEOUT_S = 60.0
 LEAVE_TIMEOUT_S = 2.0
 SESSION_EXPIRY_S = 60
+SURVEY_S = 0.8
+"""Longest wait for the robot's own planner before a call is priced without it; a batch lasts 2 s."""
 MAX_UNSENT = 1000
 MAX_SENDING = 20
 """Messages that wait for the broker's confirmation at once; positions are not confirmed, the next makes up for one."""
@@ -66,6 +68,8 @@ class RobotConfig:
     """Folder of keys; without keys the MQTT broker must be on the loopback interface."""
     sense_s: float = SENSE_S
     """Period of looking at the telemetry."""
+    open_timeout_s: float = OPEN_TIMEOUT_S
+    """How long to wait for the robot's first telemetry, and then for the broker."""
 
 
 class RobotDaemon:
@@ -92,6 +96,22 @@ class RobotDaemon:
         self._unsent: asyncio.Queue[tuple[str, AnyBody, MessageId]] = asyncio.Queue(MAX_UNSENT)
         self._job: asyncio.Task[None] | None = None
         self._greetings = 0
+        self._transport: MqttTransport | None = None
+        self.on_hear: Callable[[AnyBody], None] = lambda _body: None
+        """Called with every message of the market, after the agent has heard it."""
+        self.on_say: Callable[[AnyBody], None] = lambda _body: None
+        """Called with everything that the agent says."""
+
+    @property
+    def online(self) -> bool:
+        """Whether the MQTT broker can be had now."""
+        return self._transport is not None and self._transport.connected.is_set()
+
+    async def drain(self) -> None:
+        """Stop bidding; returns when all that the robot holds is done, the market knows it, and the robot stands."""
+        self.agent.situation.bidding = False
+        while not self.agent.at_rest:  # noqa: ASYNC110 - the agent has no events
+            await asyncio.sleep(self.config.sense_s)
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
         """Serve over MQTT until cancelled; calls `ready` when the robot has telemetry and takes part in the market.
@@ -100,16 +120,18 @@ class RobotDaemon:
         ------
         TimeoutError
             If the robot's telemetry does not come.
+        BrokerError
+            If no broker answers at first; one that is lost later is waited for.
         """
         transport = MqttTransport(self.mqtt(), self.subscriptions(), on_connect=[self.greet], guard=self.guard)
         await self.serve(transport, ready)
 
     async def serve(self, transport: MqttTransport, ready: Callable[[], None] = lambda: None) -> None:
         """Do what `run` does on a transport that is made with `mqtt`, `subscriptions`, `greet` and `guard`."""
-        await self._driver.open(timeout_s=OPEN_TIMEOUT_S)
+        await self._driver.open(timeout_s=self.config.open_timeout_s)
         try:
             async with transport as self._transport:
-                await self._transport.connected.wait()
+                await self._connect(self._transport)
                 try:
                     async with asyncio.TaskGroup() as self._tasks:
                         self._tasks.create_task(self._listen(self._transport), name="inputs")
@@ -121,12 +143,20 @@ class RobotDaemon:
         finally:
             await self._driver.close()
 
+    async def _connect(self, transport: MqttTransport) -> None:
+        try:
+            await asyncio.wait_for(transport.connected.wait(), self.config.open_timeout_s)
+        except TimeoutError:
+            where, trouble = f"{self.config.host}:{self.config.port}", transport.trouble or "no answer"
+            raise BrokerError(f"no MQTT broker answers at {where} ({trouble}): start one, or name another") from None
+
     async def _take_leave(self) -> None:
         """Say that the robot is gone on purpose; otherwise the broker says that it is lost."""
         gone = self._envelope(Presence(status="offline", zone=self.config.zone), MessageId(derive("gone", self._session)))
         with contextlib.suppress(BrokerError, TimeoutError):
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                await self._transport.publish(topics.state(self._robot, "presence"), encode(gone), retain=True)
+                if self._transport is not None:
+                    await self._transport.publish(topics.state(self._robot, "presence"), encode(gone), retain=True)
 
     def subscriptions(self) -> list[tuple[str, int]]:
         """Return the topics, each with its QoS, that the robot listens to."""
@@ -163,6 +193,8 @@ class RobotDaemon:
             home=WirePose.of(self.config.agent.home),
         )
         self._greetings += 1
+        if self._transport is None:
+            return
         for kind, body in (("announce", announce), ("presence", Presence(status="online", zone=self.config.zone))):
             name = derive(kind, self._robot, self._session, self._greetings, self._clock.now_ns())
             message = self._envelope(body, MessageId(name))
@@ -175,8 +207,22 @@ class RobotDaemon:
             except ProtocolError as error:
                 log.warning("passed over: %s", error)
             else:
-                self._carry_out(self.agent.hear(message.id, message.body, self._clock.now_ns()))
+                await self._survey(message.body)
+                effects = self.agent.hear(message.id, message.body, self._clock.now_ns())
+                self.on_hear(message.body)
+                self._carry_out(effects)
             delivery.ack()
+
+    async def _survey(self, body: AnyBody) -> None:
+        """Before a call is priced, ask the robot's own planner how long the ways are, if it has one."""
+        if not isinstance(body, Call) or not isinstance(self._driver, Surveyor):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SURVEY_S):
+                for way in self.agent.ways_wanted(body):
+                    length_m = await self._driver.path_length_m(way.start, way.goal)
+                    if length_m is not None:
+                        self.agent.survey(way, length_m)
 
     async def _sense(self) -> None:
         while True:
@@ -209,6 +255,7 @@ class RobotDaemon:
                     if self._unsent.full():
                         self._unsent.get_nowait()
                     self._unsent.put_nowait((kind, body, name))
+                    self.on_say(body)
                 case RunJob(job, deadline_s):
                     self._job = self._tasks.create_task(self._run(job, deadline_s), name=job.id)
                 case ReleaseJob(job_id, points):

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Self
 
 import psutil
 
+from fleet_market.daemons.programs import BackOff, Program
 from fleet_market.errors import FleetMarketError
 
 POLL_S = 0.05
@@ -41,33 +42,6 @@ class ProcessError(FleetMarketError):
         super().__init__(f"{name} {what}; {log}:\n{tail(log)}")
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A process to be run.
-
-    Parameters
-    ----------
-    name : str
-        Unique; names its log file too.
-    arguments : sequence of str
-    environment : mapping, optional
-        On top of the environment of the supervisor.
-    ready : str
-        It is ready when its log contains this; empty: at once.
-    critical : bool
-        Whether its death ends everything.
-    stage : int
-        Programs of a higher stage need those of lower ones, and are ended before them.
-    """
-
-    name: str
-    arguments: Sequence[str]
-    environment: Mapping[str, str] | None = None
-    ready: str = ""
-    critical: bool = True
-    stage: int = 0
-
-
 @dataclass(slots=True)
 class Usage:
     """What a process has used."""
@@ -86,12 +60,22 @@ class Supervisor:
         For the logs, one file per program.
     on_death : callable
         Called with name and exit code when a program dies that is not critical.
+    on_restart : callable
+        Called with the name of a program that is started again.
     """
 
-    def __init__(self, folder: Path, on_death: Callable[[str, int], None]) -> None:
-        self._folder, self._on_death = folder, on_death
+    def __init__(
+        self,
+        folder: Path,
+        on_death: Callable[[str, int], None],
+        on_restart: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self._folder, self._on_death, self._on_restart = folder, on_death, on_restart
         self._programs: dict[str, tuple[Program, subprocess.Popen[bytes]]] = {}
         self._reported: set[str] = set()
+        self._backoffs: dict[str, BackOff] = {}
+        self._again_s: dict[str, float] = {}
+        """When programs that have died are started again (monotonic)."""
         self._read: dict[str, int] = {}
         """How far each log has been searched."""
         self.usage: dict[str, Usage] = {}
@@ -123,7 +107,13 @@ class Supervisor:
         """
         if program.name in self._programs:
             raise ValueError(f"{program.name} was started before; names are unique")
-        with self.log(program.name).open("wb") as log:
+        self.log(program.name).unlink(missing_ok=True)
+        self._backoffs[program.name] = BackOff(time.monotonic())
+        self.usage[program.name] = Usage()
+        self._launch(program)
+
+    def _launch(self, program: Program) -> None:
+        with self.log(program.name).open("ab") as log:
             try:
                 process = subprocess.Popen(
                     program.arguments,
@@ -137,7 +127,6 @@ class Supervisor:
             except OSError as error:
                 raise ProcessError(program.name, f"cannot be started: {error}", self.log(program.name)) from None
         self._programs[program.name] = (program, process)
-        self.usage[program.name] = Usage()
 
     async def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> None:
         """Wait until the programs have said that they are ready.
@@ -173,7 +162,7 @@ class Supervisor:
         return False
 
     async def watch(self) -> None:
-        """Watch until cancelled: report deaths, measure CPU time and memory.
+        """Watch until cancelled: report deaths, start again what is to be, measure CPU time and memory.
 
         Raises
         ------
@@ -189,11 +178,21 @@ class Supervisor:
                 self._reported.add(name)
                 if program.critical:
                     raise ProcessError(name, f"died with exit code {code}", self.log(name))
+                self._again_s[name] = time.monotonic() + self._backoffs[name].died(time.monotonic())
                 self._on_death(name, code)
+            self._restart_due()
             if ticks % round(SAMPLE_S / POLL_S) == 0:
                 self._measure()
             ticks += 1
             await asyncio.sleep(POLL_S)
+
+    def _restart_due(self) -> None:
+        for name in [n for n in self._reported if self._programs[n][0].restart]:
+            if (now_s := time.monotonic()) >= self._again_s[name]:
+                self._reported.discard(name)
+                self._backoffs[name].begun_s = now_s
+                self._on_restart(name)
+                self._launch(self._programs[name][0])
 
     def _measure(self) -> None:
         for name, (_, process) in self._programs.items():

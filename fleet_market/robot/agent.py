@@ -24,15 +24,17 @@ from fleet_market.protocol.messages import (
     Route,
     Settle,
 )
-from fleet_market.robot.bidding import Bidder
+from fleet_market.robot.bidding import Bidder, Offer, Refusal
 from fleet_market.robot.dealing import Dealer
 from fleet_market.robot.effects import Effect, ReleaseJob
 from fleet_market.robot.execution import PATIENCE_S, Worker
 from fleet_market.robot.learning import Learner
 from fleet_market.robot.memory import Memory
+from fleet_market.robot.queue import Errand
 from fleet_market.robot.reports import Reporter
 from fleet_market.robot.resale import Reseller
 from fleet_market.robot.situation import AgentConfig, Doing, Situation
+from fleet_market.robot.surveys import Survey, wanted
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
@@ -59,6 +61,7 @@ class Agent:
         self.epoch: int | None = None
         self._voice = Voice(config.robot, config.session)
         bidder = bidder or self._bidder()
+        self._legs = bidder.legs
         self._worker = Worker(self.situation, self._voice, bidder)
         self._losses = self._worker.losses
         self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
@@ -79,6 +82,16 @@ class Agent:
     def tasks(self) -> list[Task]:
         """The contracts that it holds."""
         return self.situation.tasks
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is left to be done under contract, the market knows it, and the robot is not on its way."""
+        now = self.situation
+        return not now.tasks and self._voice.heard and now.doing not in {Doing.WORKING, Doing.HOMING, Doing.WAITING}
+
+    def price(self, lot: Errand, now_ns: int) -> Offer | Refusal:
+        """Return what the robot would ask for a lot now, or why it would not; it asks for nothing by that."""
+        return self._dealer.price(lot, now_ns)
 
     def hear(self, message: MessageId, body: AnyBody, now_ns: int) -> list[Effect]:
         """Take a message of the market."""
@@ -116,6 +129,15 @@ class Agent:
             case _:
                 pass
         return self._decide(now_ns)
+
+    def ways_wanted(self, call: Call) -> list[Survey]:
+        """Return the ways of which the length, as the robot's own planner finds it, would better the ask."""
+        telemetry = self.situation.telemetry
+        return [] if telemetry is None or telemetry.pose is None else wanted(self._legs, telemetry.pose, call.lots)
+
+    def survey(self, way: Survey, length_m: float) -> None:
+        """Take the length of a way that the robot's own planner has found."""
+        self._legs.survey(way.start, way.place, length_m)
 
     def sense(self, telemetry: Telemetry, passed: int, now_ns: int) -> list[Effect]:
         """Take the newest telemetry, and how many points of the running job's path lie behind the robot."""

@@ -18,7 +18,7 @@ from fleet_market.protocol.messages import (
     WirePose,
     printable,
 )
-from fleet_market.robot.bidding import Bidder, Refusal, line_of, sealed
+from fleet_market.robot.bidding import Bidder, Offer, Refusal, line_of, sealed
 from fleet_market.robot.queue import Errand, Queue
 from fleet_market.robot.situation import Doing, Situation
 from fleet_market.robot.tasks import Task
@@ -57,6 +57,13 @@ class Dealer:
         while len(self._pages) > MAX_PAGES_KEPT:
             self._pages.pop(next(iter(self._pages)))
 
+    def price(self, lot: Errand, now_ns: int) -> Offer | Refusal:
+        """Return what the robot would ask for a lot now, or why it would not."""
+        queue = self._now.queue(now_ns)
+        if (refusal := self.unwilling() or self.unfit(now_ns)) is not None:
+            return refusal
+        return NOWHERE if queue is None else self._bidder.ask(lot, queue)
+
     def take_award(self, award: Award, now_ns: int) -> None:
         """Accept a contract, or say why not; a known one is accepted again."""
         if not any(task.award.contract == award.contract for task in self._now.tasks):
@@ -92,7 +99,7 @@ class Dealer:
             self._seen = (call.call, {})
         seen = self._seen[1]
         seen.update((lot.order, lot) for lot in lots)
-        refusal, queue = self.unfit(now_ns, won=len(call.won)), self._with(call.won, now_ns)
+        refusal, queue = self.unwilling() or self.unfit(now_ns, won=len(call.won)), self._with(call.won, now_ns)
         if refusal is not None or queue is None:
             lines = [line_of(number, refusal or NOWHERE) for number in range(len(lots))]
         else:
@@ -118,6 +125,10 @@ class Dealer:
                 return None
         return queue
 
+    def unwilling(self) -> Refusal | None:
+        """Return why the robot asks for nothing although it could; what it has asked for, it does."""
+        return None if self._now.bidding else Refusal(DeclineReason.BUSY, "does not bid now")
+
     def unfit(self, now_ns: int, *, won: int = 0) -> Refusal | None:
         """Return why the robot takes no task at all now."""
         now = self._now
@@ -130,7 +141,7 @@ class Dealer:
             return Refusal(DeclineReason.FAULT, "does not get on")
         if now.orphans or now.put_back is not None:
             return Refusal(DeclineReason.FAULT, "has a parcel of a lost contract")
-        if len(now.tasks) + won >= kind.max_tasks:
+        if len(now.tasks) + won >= now.most_tasks:
             return Refusal(DeclineReason.BUSY, f"has {len(now.tasks) + won} orders")
         soc = telemetry.battery.soc
         if now.doing is Doing.CHARGING and not now.tasks and soc is not None and soc < kind.battery.resume_soc:

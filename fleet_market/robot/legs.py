@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from fleet_market.body import Point, Pose
+from fleet_market.errors import UnreachableError
 from fleet_market.maps.roadmap import FloatArray, Roadmap, leg, turn_between
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PlanLeg
@@ -20,6 +21,11 @@ from fleet_market.robot.tracking import SHARP_CORNER_RAD
 MAX_WAYS = 4096
 """Ways that are kept: all pairs of 64 places."""
 MAX_NODES = 4096
+MAX_SURVEYS = 64
+SURVEY_NEAR_M = 1.0
+SHORTEST_SURVEY_M = 0.5
+LEAST_STRETCH, MOST_STRETCH = 0.5, 10.0
+"""A planner that cuts corners saves half at most; one that finds ten times the way means another floor [assumption]."""
 USUAL_TURN_RAD = math.pi
 """Turning counted in a way of which only the length is looked at."""
 
@@ -68,6 +74,7 @@ class Legs:
         self.chargers = tuple(Place(x=roadmap.xy[n][0], y=roadmap.xy[n][1]) for n in self._charger_nodes)
         """The places where a robot charges."""
         self._ways: OrderedDict[tuple[Point, Place], Way] = OrderedDict()
+        self._surveys: OrderedDict[Place, tuple[Pose, float]] = OrderedDict()
         self._nodes: dict[Point, int | None] = {}
         self._goals: dict[Place, tuple[int, ...]] = {}
 
@@ -90,6 +97,36 @@ class Legs:
             return _on_the_spot(start)
         return way
 
+    def survey(self, start: Pose, place: Place, length_m: float) -> None:
+        """Take the length that the robot's own planner finds for a way.
+
+        It holds for ways to this place that begin near `start`, until the next one; one that has nothing to do with the
+        roadmap's is passed over.
+
+        Parameters
+        ----------
+        start : Pose
+        place : Place
+        length_m : float
+        """
+        try:
+            usual_m = leg(self._roadmap, start, place).length_m
+        except UnreachableError:
+            return
+        if usual_m < SHORTEST_SURVEY_M or not LEAST_STRETCH <= length_m / usual_m <= MOST_STRETCH:
+            return
+        self._surveys[place] = (start, length_m / usual_m)
+        self._surveys.move_to_end(place)
+        if len(self._surveys) > MAX_SURVEYS:
+            self._surveys.popitem(last=False)
+        for key in [key for key in self._ways if key[1] == place]:
+            del self._ways[key]
+
+    def _stretch(self, start: Pose, place: Place) -> float:
+        """Return how much longer the way is than on the roadmap, as far as that has been surveyed."""
+        begun, stretch = self._surveys.get(place, (start, 1.0))
+        return stretch if begun.distance_to(start.x, start.y) <= SURVEY_NEAR_M else 1.0
+
     def _found(self, start: Pose, place: Place) -> Way:
         found = leg(self._roadmap, start, place)
         headings = [math.atan2(b[1] - a[1], b[0] - a[0]) for a, b in pairwise(found.points)]
@@ -101,7 +138,7 @@ class Legs:
         floors = self._surfaces.along(found.points)
         driven_m = sum(floors.values())
         return Way(
-            length_m=found.length_m,
+            length_m=found.length_m * self._stretch(start, place),
             first_rad=headings[0],
             turn_rad=sum(turns) + turn_between(headings[-1], last),
             halts=1 + sum(turn >= SHARP_CORNER_RAD for turn in turns),

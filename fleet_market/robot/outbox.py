@@ -17,6 +17,11 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: dict[MessageId, tuple[Say, int]] = {}
 
+    @property
+    def empty(self) -> bool:
+        """Whether everything has been confirmed."""
+        return not self._waiting
+
     def add(self, kind: str, body: AnyBody, name: MessageId, now_ns: int) -> Say:
         """Return the message to send now; it will be due again until it is confirmed."""
         say = Say(kind, body, name)

@@ -62,7 +62,7 @@ class Reseller:
         own = self._free(body.own)
         given, queue = [] if own is None else own, self._now.queue(now_ns)
         rest = None if queue is None else self._with(body.won, queue.without([task.order for task in given]))
-        refusal = self._dealer.unfit(now_ns, won=len(body.won) - len(given))
+        refusal = self._dealer.unwilling() or self._dealer.unfit(now_ns, won=len(body.won) - len(given))
         if refusal is None and rest is not None:
             answers = self._bidder.asks([Errand.of(lot) for lot in body.lots], rest)
         else:

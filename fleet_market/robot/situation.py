@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fleet_market.body import Job, Pose, RobotType, Telemetry
+from fleet_market.body import Job, Link, Pose, RobotType, Telemetry
 from fleet_market.ids import CallId, ContractId, OrderId, RobotId
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
@@ -109,6 +109,10 @@ class Situation:
     config: AgentConfig
     memory: Memory
     doing: Doing = Doing.IDLE
+    bidding: bool = True
+    """Whether it asks for new tasks; what it holds it does in any case."""
+    max_tasks: int | None = None
+    """Most contracts at once; None: as its type says."""
     tasks: list[Task] = field(default_factory=list)
     """In the order of their awards."""
     visits: tuple[Visit, ...] = ()
@@ -142,6 +146,12 @@ class Situation:
     waited_before: bool = False
     last_position_ns: int = NEVER_NS
 
+    @property
+    def most_tasks(self) -> int:
+        """The most contracts that it holds at once."""
+        most = self.config.type.max_tasks
+        return most if self.max_tasks is None else min(most, self.max_tasks)
+
     def task(self, order: OrderId) -> Task | None:
         """Return the task of an order."""
         return next((task for task in self.tasks if task.order == order), None)
@@ -167,9 +177,11 @@ class Situation:
         return None if goal is None or goal.visit is None else self.task(goal.visit.order)
 
     def queue(self, now_ns: int) -> Queue | None:
-        """Return what the robot is going to do; None if it does not know where it is or how full its battery is."""
+        """Return what the robot is going to do; None if it does not know by now where it is or how full its battery is."""
         telemetry = self.telemetry
         if telemetry is None or telemetry.pose is None or telemetry.battery.soc is None:
+            return None
+        if telemetry.link is not Link.UP:
             return None
         locked = 0
         if self.visits:

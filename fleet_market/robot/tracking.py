@@ -80,11 +80,12 @@ class PathTracker:
     def step(self, pose: Pose, released: int) -> Step:
         """Return the command for this pose when the first `released` points may be driven."""
         released = max(1, min(released, len(self._path)))
-        off_path = self._locate(pose)
-        if not self._entered and math.dist(self._path[0], (pose.x, pose.y)) > LOOKAHEAD_M:
-            vx, wz = self._pursue(pose, self._path[0], math.dist(self._path[0], (pose.x, pose.y)))
-            return Step(vx, wz, 0, arrived=False, waiting=False, off_path_m=off_path)
+        from_start_m = math.dist(self._path[0], (pose.x, pose.y))
+        if not self._entered and from_start_m > LOOKAHEAD_M:
+            vx, wz = self._pursue(pose, self._path[0], from_start_m)
+            return Step(vx, wz, 0, arrived=False, waiting=False, off_path_m=from_start_m)
         self._entered = True
+        off_path = self._locate(pose)
         end_m, is_corner = self._next_halt(released)
         left_m = end_m - self._progress_m
         if left_m <= REACHED_M:

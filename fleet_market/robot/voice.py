@@ -24,6 +24,11 @@ class Voice:
         self._outbox = Outbox()
         self._effects: list[Effect] = []
 
+    @property
+    def heard(self) -> bool:
+        """Whether everything that must arrive has been confirmed."""
+        return self._outbox.empty
+
     def number(self) -> int:
         """Return a number that was not given before."""
         self._numbers += 1

@@ -31,7 +31,11 @@ BUILT_IN = {
     "kinematic": "fleet_market_hardware.kinematic:driver",
     "nav2": "fleet_market_ros.nav2:driver",
 }
-BUILT_IN_BENCHES = {"kinematic": "fleet_market_hardware.kinematic:bench"}
+BUILT_IN_BENCHES = {
+    "base": "fleet_market_ros.simulated_bench:base_bench",
+    "kinematic": "fleet_market_hardware.kinematic:bench",
+    "nav2": "fleet_market_ros.simulated_bench:nav2_bench",
+}
 ABOUT = {
     "base": "velocity base over ROS 2 topics (cmd_vel, odom, battery_state) and the waypoint follower",
     "kinematic": "a unicycle without physics or hardware, to try the suite on",

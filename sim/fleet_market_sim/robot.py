@@ -29,6 +29,8 @@ PARKED_RAD_S = 0.05
 """A robot told to stand whose wheels are slower than this is held by its brakes, without current."""
 CREEP_MPS = 0.05
 """Sliding speed over which the friction of skidding tyres comes up: rubber creeps before it slides [assumption]."""
+HOLDING_N = 2000.0
+"""Force that holds a robot that is held; well above what its wheels can push."""
 TURNING_RADPS = 0.02
 Vector = tuple[float, float, float]
 
@@ -63,6 +65,7 @@ class SimRobot:
         self._push: Vector | None = None
         self._skids = self.type.drive == "skid"
         self._turning = False
+        self._held: int | None = None
         self._at: Vector = pybullet.getBasePositionAndOrientation(self.body, **self._call)[0]
         self._place = (config.start.x, config.start.y)
         self._down: Vector = (0.0, 0.0, -G_MPS2)
@@ -76,6 +79,29 @@ class SimRobot:
         """Differ from the spec sheet in another way from now on; the battery's age stays."""
         self.truth, self._motor = truth, true_motor(self.type.motor, truth)
         self._feel()
+
+    def set_down(self, pose: Pose) -> None:
+        """Stand at rest at `pose`, the middle of the drive axle."""
+        (_, _, up), _ = pybullet.getBasePositionAndOrientation(self.body, **self._call)
+        ahead = self._model.centre_x_m
+        at = [pose.x + ahead * math.cos(pose.yaw), pose.y + ahead * math.sin(pose.yaw), up]
+        turned = pybullet.getQuaternionFromEuler([0, 0, pose.yaw])
+        pybullet.resetBasePositionAndOrientation(self.body, at, turned, **self._call)
+        pybullet.resetBaseVelocity(self.body, [0, 0, 0], [0, 0, 0], **self._call)
+        self._at, self._place = tuple(at), (pose.x, pose.y)
+        self._set_v = self._set_w = 0.0
+
+    def hold(self, *, held: bool) -> None:
+        """Be held where it is, or let go."""
+        if held and self._held is None:
+            at, q = pybullet.getBasePositionAndOrientation(self.body, **self._call)
+            self._held = pybullet.createConstraint(
+                self.body, -1, -1, -1, pybullet.JOINT_FIXED, [0, 0, 0], [0, 0, 0], at, [0, 0, 0, 1], q, **self._call
+            )
+            pybullet.changeConstraint(self._held, maxForce=HOLDING_N, **self._call)
+        elif not held and self._held is not None:
+            pybullet.removeConstraint(self._held, **self._call)
+            self._held = None
 
     def weigh(self) -> None:
         """Give the body the mass, the inertia and the height of what it carries."""

@@ -212,6 +212,14 @@ class SimWorld:
         """Let a robot differ from its spec sheet in another way from now on: wear, another tyre pressure."""
         self._robots[robot_id].become(truth)
 
+    def teleport(self, robot_id: RobotId, pose: Pose) -> None:
+        """Set a robot down at rest elsewhere, as somebody would who carries it; its odometer does not count that."""
+        self._robots[robot_id].set_down(pose)
+
+    def hold(self, robot_id: RobotId, *, held: bool) -> None:
+        """Hold a robot so that it cannot move, or let go of it."""
+        self._robots[robot_id].hold(held=held)
+
     def step(self, steps: int = 1) -> None:
         """Let the world run for a number of physics steps."""
         dt = 1 / self.hz

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from fleet_market.daemons import programs
 from fleet_market.daemons import supervisor as module
-from fleet_market.daemons.supervisor import ProcessError, Program, Supervisor
+from fleet_market.daemons.programs import Program
+from fleet_market.daemons.supervisor import ProcessError, Supervisor
 
 WAIT = "import time; print('READY', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)]; {WAIT}"
@@ -64,6 +67,25 @@ async def test_the_death_of_another_program_is_told_once(tmp_path):
         assert await asyncio.wait_for(deaths.get(), 10) == ("spare", -signal.SIGKILL)
         watch.cancel()
     assert deaths.empty()
+
+
+async def test_a_program_that_is_to_be_is_started_again_and_its_log_goes_on(tmp_path, monkeypatch, eventually):
+    monkeypatch.setattr(programs, "FIRST_RESTART_S", 0.01)
+    told = asyncio.Queue()
+    on_death = lambda *death: told.put_nowait(death)  # noqa: E731
+    async with Supervisor(tmp_path, on_death, told.put_nowait) as supervisor:
+        supervisor.start(python("robot", WAIT, critical=False, restart=True))
+        await supervisor.wait_ready(["robot"], timeout_s=10)
+        watch = asyncio.create_task(supervisor.watch())
+        for starts in (2, 3):
+            first = supervisor.pid("robot")
+            os.kill(first, signal.SIGKILL)
+            assert await asyncio.wait_for(told.get(), 10) == ("robot", -signal.SIGKILL)
+            assert await asyncio.wait_for(told.get(), 10) == "robot"
+            assert supervisor.pid("robot") != first
+            said = partial(lambda starts: supervisor.log("robot").read_text().count("READY") == starts, starts)
+            await asyncio.to_thread(eventually, said)
+        watch.cancel()
 
 
 async def test_who_does_not_listen_is_killed_and_grandchildren_too(tmp_path, monkeypatch, eventually):
@@ -131,7 +153,8 @@ async def test_a_program_that_ends_at_once_is_missing_or_never_ready_is_a_clear_
 async def test_killing_the_supervisor_leaves_no_child(tmp_path, eventually):
     code = f"""
 import asyncio, pathlib, sys
-from fleet_market.daemons.supervisor import Program, Supervisor
+from fleet_market.daemons.programs import Program
+from fleet_market.daemons.supervisor import Supervisor
 async def main():
     async with Supervisor(pathlib.Path({str(tmp_path)!r}), print) as s:
         s.start(Program("child", [sys.executable, "-c", {WAIT!r}], ready="READY"))

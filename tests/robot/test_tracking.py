@@ -134,3 +134,12 @@ def test_in_the_physics_the_robot_stays_on_its_path_and_touches_nothing():
         assert step.arrived
         assert worst < 0.10
         assert math.dist(path[-1], (pose.x, pose.y)) < 0.06
+
+
+def test_a_robot_that_is_set_down_at_the_far_end_begins_the_path_at_its_beginning():
+    path = [(0.25 * i, 0.0) for i in range(15)]
+    tracker = PathTracker(path, LIMITS)
+    for x in (3.5, 3.5, 3.5, 3.0, 2.0, 1.0, 0.5):
+        assert tracker.step(Pose(x, 0.0, math.pi), 15).passed == 0
+    entered = tracker.step(Pose(0.1, 0.0, math.pi), 15)
+    assert (entered.passed, entered.off_path_m) == (1, pytest.approx(0.0))

@@ -228,3 +228,24 @@ def test_a_map_that_others_drew_can_be_built():
     with SimWorld(grid, [config, replace(config, robot_id=B, start=Pose(5, 3))]) as sim:
         drive(sim, 1.0, vx=0.5)
         assert sim.contacts.robot_wall == 0
+
+
+def test_a_robot_can_be_held_let_go_and_set_down_elsewhere():
+    with world(Pose(2.0, 2.0)) as floor:
+        floor.command(A, 1.0, 0.0, valid_s=60.0)
+        floor.step(floor.hz)
+        floor.hold(A, held=True)
+        floor.step(24)
+        at = floor.state(A).pose
+        floor.step(floor.hz)
+        assert floor.state(A).pose.distance_to(at.x, at.y) < 0.01
+        floor.hold(A, held=False)
+        floor.step(floor.hz)
+        free = floor.state(A).pose
+        assert free.distance_to(at.x, at.y) > 0.3
+        before_m = floor.state(A).odometer_m
+        floor.teleport(A, Pose(at.x, at.y + 1.0, 1.0))
+        state = floor.state(A)
+        assert (state.pose.x, state.pose.y, state.pose.yaw) == pytest.approx((at.x, at.y + 1.0, 1.0), abs=0.01)
+        assert state.vx == pytest.approx(0.0, abs=0.01)
+        assert state.odometer_m == before_m

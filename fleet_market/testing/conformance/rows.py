@@ -257,6 +257,7 @@ async def blocked_is_not_done(trial: Trial) -> None:
         result = await job
         demand(result.end in {End.FAILED, End.TIMED_OUT}, f"a blocked robot ended as {result.end}: {result.reason}")
         demand(result.standstill is True, f"standstill was {result.standstill}")
+        await trial.bench.pause(trial.bench.stop_s)  # wheels that spun on the spot come to rest
         trial.bench.block(held=False)
         await trial.stands("after the obstacle has gone")
 
@@ -412,6 +413,7 @@ async def abandoned_robot_stops(trial: Trial) -> None:
     finally:
         job.cancel()
         await asyncio.wait([job], timeout=STOP_WALL_S)
+        await trial.driver.close()
 
 
 @_row("base", "cut")

@@ -19,6 +19,9 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "composed = fleet_market_ros.composed:main",
+            "market_gateway = fleet_market_ros.market_gateway:main",
+            "oracle_view = fleet_market_ros.oracle_view:main",
             "robot_agent = fleet_market_ros.robot_agent:main",
             "simulator = fleet_market_ros.simulator:main",
         ]

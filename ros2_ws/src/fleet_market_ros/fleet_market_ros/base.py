@@ -20,11 +20,16 @@ import time
 
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
 
 from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, RobotType, Telemetry
 from fleet_market.ids import RobotId
+from fleet_market.robot.tracking import Limits
+from fleet_market_hardware.counters import Rising
+from fleet_market_hardware.drivers import DriverSetup, settings_of
+from fleet_market_hardware.follower import Follower
 from fleet_market_ros.ros import Ros
 
 STALE_S, LOST_S = 0.5, 2.0
@@ -36,17 +41,37 @@ SOURCES = ("odom", "joint_states", "battery_state")
 
 
 class RosVelocityBase:
-    """Implements `fleet_market.ports.VelocityBase` over the topics of one robot."""
+    """Implements `fleet_market.ports.VelocityBase` over the topics of one robot.
 
-    def __init__(self, ros: Ros, robot: RobotId, kind: RobotType) -> None:
+    Parameters
+    ----------
+    ros : Ros, optional
+        The node to speak through, in the robot's namespace; without one the base has a node of its own while it is open.
+    robot : RobotId
+    kind : RobotType
+    scale : bool
+        Whether the robot weighs what it carries: then a load that its scale does not show is none.
+    actions : set of str
+        What the stations do for it, of load, unload and charge.
+    """
+
+    def __init__(
+        self,
+        ros: Ros | None,
+        robot: RobotId,
+        kind: RobotType,
+        *,
+        scale: bool = True,
+        actions: frozenset[str] = frozenset({"load", "unload", "charge"}),
+    ) -> None:
         self.spec = DriverSpec(
             robot_id=robot,
             max_speed_mps=kind.max_speed_mps,
             max_payload_kg=kind.max_payload_kg,
-            actions=frozenset({"load", "unload", "charge"}),
-            measures=frozenset({"pose", "battery", "motors", "payload"}),
+            actions=actions,
+            measures=frozenset({"pose", "battery", "motors"} | ({"payload"} if scale else set())),
         )
-        self._ros = ros
+        self._ros, self._owns_node = ros, ros is None
         self._heard: dict[str, float] = {}
         self._news = asyncio.Event()
         self._odom: Odometry | None = None
@@ -55,23 +80,51 @@ class RosVelocityBase:
         self._stamp_ns = 0
         self._motors: tuple[Motor, ...] = ()
         self._battery = Battery()
+        self._energy = Rising()
         self._energy_j: float | None = None
         self._payload_kg: float | None = None
-        self._cmd_vel = ros.publisher(Twist, "cmd_vel")
-        self._station = ros.publisher(String, "station")
+        self._cmd_vel: Publisher | None = None
+        self._station: Publisher | None = None
+
+    @property
+    def ros(self) -> Ros:
+        """The node, while the base is open."""
+        if self._ros is None:
+            raise RuntimeError("the base is not open")
+        return self._ros
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a node."""
+        return self._ros is not None
 
     async def open(self, *, timeout_s: float) -> None:
         """Subscribe; returns once odometry has come, else raises `TimeoutError`."""
-        self._ros.subscribe(Odometry, "odom", self._on_odom)
-        self._ros.subscribe(JointState, "joint_states", self._on_joints)
-        self._ros.subscribe(BatteryState, "battery_state", self._on_battery)
-        self._ros.subscribe(Float64, "energy_out", self._on_energy)
-        self._ros.subscribe(Float32, "payload", self._on_payload)
-        await self.next_telemetry(0, timeout_s=timeout_s)
+        if self._ros is None:
+            robot = self.spec.robot_id
+            self._ros = await Ros(f"driver_{robot.ros_namespace}", own_namespace(robot)).__aenter__()
+        if self._cmd_vel is None:
+            self._cmd_vel = self._ros.publisher(Twist, "cmd_vel")
+            self._station = self._ros.publisher(String, "station")
+            self._ros.subscribe(Odometry, "odom", self._on_odom)
+            self._ros.subscribe(JointState, "joint_states", self._on_joints)
+            self._ros.subscribe(BatteryState, "battery_state", self._on_battery)
+            self._ros.subscribe(Float64, "energy_out", self._on_energy)
+            self._ros.subscribe(Float32, "payload", self._on_payload)
+        try:
+            await self.next_telemetry(self._seq, timeout_s=timeout_s)
+        except TimeoutError:
+            raise TimeoutError(
+                f"no odometry on {self._ros.node.resolve_topic_name('odom')} within {timeout_s:g} s"
+            ) from None
 
     async def close(self) -> None:
-        """Stop the base."""
-        self._cmd_vel.publish(Twist())
+        """Stop the base; a node of its own ends."""
+        if self._cmd_vel is not None:
+            self._cmd_vel.publish(Twist())
+        if self._owns_node and self._ros is not None:
+            ros, self._ros, self._cmd_vel, self._station = self._ros, None, None, None
+            await ros.__aexit__(None, None, None)
 
     def telemetry(self) -> Telemetry:
         """Return the newest snapshot."""
@@ -111,11 +164,13 @@ class RosVelocityBase:
         """Send a velocity; the base brakes by itself when commands stop."""
         command = Twist()
         command.linear.x, command.angular.z = float(vx), float(wz)
-        self._cmd_vel.publish(command)
+        if self._cmd_vel is not None:
+            self._cmd_vel.publish(command)
 
     async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
         """Ask the station at which the robot stands for an action."""
-        self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
+        if self._station is not None:
+            self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
 
     def _with_energy(self) -> Battery:
         b = self._battery
@@ -151,10 +206,23 @@ class RosVelocityBase:
         )
 
     def _on_energy(self, message: Float64) -> None:
-        self._energy_j = _measured(message.data)
+        value = _measured(message.data)
+        self._energy_j = None if value is None else self._energy.read(value)
 
     def _on_payload(self, message: Float32) -> None:
         self._payload_kg = _measured(message.data)
+
+
+def driver(setup: DriverSetup) -> Follower:
+    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`."""
+    settings, kind = settings_of(setup, {"scale": True}), setup.type
+    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"])
+    return Follower(base, Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps))
+
+
+def own_namespace(robot: RobotId) -> list[str]:
+    """Return the arguments of a node in the namespace of `robot`."""
+    return ["--ros-args", "-r", f"__ns:=/{robot.ros_namespace}"]
 
 
 def _measured(value: float) -> float | None:

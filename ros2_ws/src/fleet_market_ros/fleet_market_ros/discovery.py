@@ -44,8 +44,9 @@ def free_domain_id() -> int:
     NoDomainError
         If there is none.
     """
-    first = os.getpid() % len(DOMAINS)
-    for domain in (*DOMAINS[first:], *DOMAINS[:first]):
+    first = os.getpid()
+    for k in range(len(DOMAINS)):
+        domain = DOMAINS[(first + k) % len(DOMAINS)]
         if _is_free(PORT_BASE + DOMAIN_GAIN * domain):
             return domain
     raise NoDomainError(f"ROS domains {DOMAINS[0]} to {DOMAINS[-1]} are all in use: end other ROS processes")

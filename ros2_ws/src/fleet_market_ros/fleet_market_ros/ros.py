@@ -1,26 +1,87 @@
 """rclpy beside asyncio: asyncio owns the process and its signals, rclpy spins in one thread on a context of its own.
 
 Callbacks of subscriptions are handed over to the event loop; publishing is done from the loop directly. An rclpy future is
-never awaited on the loop: it would busy-wait.
+never awaited on the loop: it would busy-wait. Several nodes may share one `Host`: one context, one executor, one thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Literal, Self, TypeVar
 
 import rclpy
+from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 Message = TypeVar("Message")
+ExecutorName = Literal["single", "events"]
 JOIN_TIMEOUT_S = 5.0
 QUEUE_DEPTH = 10
+WAKE_S = 0.5
+"""The events executor of rclpy 9.1.2 spins idly in `spin()`; in `spin_until_future_complete` with a timeout it does not."""
+
+
+class Host:
+    """A context with its executor and its thread, shared by nodes; use as an async context manager.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Command line with ``--ros-args``, for all nodes.
+    executor : str
+        ``single``, rclpy's usual one, or ``events``, which costs less with many nodes (`docs/ros_nodes.md`).
+    """
+
+    def __init__(self, arguments: Sequence[str] = (), executor: ExecutorName = "single") -> None:
+        self._arguments, self._kind = list(arguments), executor
+        self.context = Context()
+
+    async def __aenter__(self) -> Self:
+        rclpy.init(args=self._arguments, context=self.context, signal_handler_options=SignalHandlerOptions.NO)
+        self.executor = self._new_executor()
+        self._ended = Future()
+        self._thread = threading.Thread(target=self._spin, name="rclpy", daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+        rclpy.try_shutdown(context=self.context)
+
+    async def stop(self) -> None:
+        """End the thread; nodes are to be destroyed after it and before the context ends."""
+        if not self._ended.done():
+            self._ended.set_result(None)
+        await asyncio.to_thread(self.executor.shutdown)
+        await asyncio.to_thread(self._thread.join, JOIN_TIMEOUT_S)
+
+    def wake(self) -> None:
+        """Have the executor look at what coroutines of callbacks wait for; by itself it sleeps until a message comes."""
+        if self._kind == "single":
+            self.executor.wake()
+
+    def _new_executor(self) -> Any:
+        if self._kind == "single":
+            return SingleThreadedExecutor(context=self.context)
+        from rclpy.experimental import EventsExecutor  # noqa: PLC0415 - Humble has none
+
+        return EventsExecutor(context=self.context)
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            if self._kind == "single":
+                self.executor.spin()
+            while self._kind == "events" and not self._ended.done():
+                self.executor.spin_until_future_complete(self._ended, timeout_sec=WAKE_S)
 
 
 class Ros:
@@ -32,49 +93,143 @@ class Ros:
         Of the node, if ``--ros-args`` do not rename it.
     arguments : sequence of str
         Command line with ``--ros-args``.
+    host : Host, optional
+        Shared with other nodes; by default the node has one of its own.
+    make : callable, optional
+        Makes the node, from its name and the keywords of `rclpy.node.Node`.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str] = ()) -> None:
-        self._name, self._arguments = name, list(arguments)
-        self._context = Context()
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str] = (),
+        *,
+        host: Host | None = None,
+        make: Callable[..., Node] = Node,
+    ) -> None:
+        self._name, self._arguments, self._make = name, list(arguments), make
+        self._host, self._shares = host or Host(arguments), host is not None
+        self._made: list[tuple[Callable[[Any], bool], Any]] = []
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        rclpy.init(args=self._arguments, context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = Node(self._name, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, name="rclpy", daemon=True)
-        self._thread.start()
+        self.loop = asyncio.get_running_loop()
+        more: dict[str, Any] = {"cli_args": self._arguments, "use_global_arguments": False} if self._shares else {}
+        if not self._shares:
+            await self._host.__aenter__()
+        try:
+            self.node = self._make(self._name, context=self._host.context, **more)
+        except BaseException:
+            if not self._shares:
+                await self._host.__aexit__()
+            raise
+        self._host.executor.add_node(self.node)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await asyncio.to_thread(self._executor.shutdown)
-        await asyncio.to_thread(self._thread.join, JOIN_TIMEOUT_S)
+        if self._shares:
+            self._host.executor.remove_node(self.node)
+            self.node.destroy_node()
+            return
+        await self._host.stop()
         self.node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
+        await self._host.__aexit__()
 
     def parameter(self, name: str, default: Any) -> Any:
         """Return a parameter of the node, from its parameter file or the command line, else `default`."""
         return self.node.declare_parameter(name, default).value
 
     def subscribe(
-        self, kind: type[Message], topic: str, callback: Callable[[Message], None], depth: int = QUEUE_DEPTH
+        self, kind: type[Message], topic: str, callback: Callable[[Message], None], depth: int | QoSProfile = QUEUE_DEPTH
     ) -> None:
         """Have `callback` called on the event loop for every message."""
 
         def hand_over(message: Message) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(callback, message)
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(callback, message)
 
-        self.node.create_subscription(kind, topic, hand_over, depth)
+        made = self.node.create_subscription(kind, topic, hand_over, depth)
+        self._made.append((self.node.destroy_subscription, made))
 
-    def publisher(self, kind: type[Any], topic: str, depth: int = QUEUE_DEPTH) -> Publisher:
+    def publisher(self, kind: type[Any], topic: str, depth: int | QoSProfile = QUEUE_DEPTH) -> Publisher:
         """Return a publisher; its `publish` may be called on the event loop."""
-        return self.node.create_publisher(kind, topic, depth)
+        made = self.node.create_publisher(kind, topic, depth)
+        self._made.append((self.node.destroy_publisher, made))
+        return made
 
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+    def action_client(self, kind: type[Any], name: str) -> Any:
+        """Return a client of an action; what its futures bring, `result` tells."""
+        made = ActionClient(self.node, kind, name)
+        self._made.append((_destroy, made))
+        return made
+
+    async def result(self, future: Future) -> Any:
+        """Return what an rclpy future brings, without waiting for it on the loop."""
+        ours: asyncio.Future[Any] = self.loop.create_future()
+
+        def bring(done: Future) -> None:
+            if ours.done():
+                return
+            if (error := done.exception()) is not None:
+                ours.set_exception(error)
+            else:
+                ours.set_result(done.result())
+
+        def hand_over(done: Future) -> None:
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(bring, done)
+
+        future.add_done_callback(hand_over)
+        return await ours
+
+    def serve(self, kind: type[Any], name: str, answer: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> None:
+        """Offer a service that a coroutine of the event loop answers: request and empty response in, response out."""
+        made = self.node.create_service(kind, name, self.on_loop(answer))
+        self._made.append((self.node.destroy_service, made))
+
+    def on_loop(self, answer: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Return a coroutine function for rclpy's thread that has `answer` awaited on the event loop."""
+
+        async def wait(*arguments: Any) -> Any:
+            done = Future(executor=self._host.executor)
+
+            async def run() -> None:
+                try:
+                    done.set_result(await answer(*arguments))
+                except Exception as error:  # noqa: BLE001 - belongs to whoever waits
+                    done.set_exception(error)
+                self._host.wake()
+
+            self.loop.call_soon_threadsafe(lambda: _kept(self.loop.create_task(run())))
+            return await done
+
+        return wait
+
+    def wake(self) -> None:
+        """Have rclpy's thread look at what was given to it."""
+        self._host.wake()
+
+    def part(self) -> Ros:
+        """Return the same node, for one who is done with it sooner: `forget` takes back only what was made through it."""
+        part = Ros(self._name, host=self._host)
+        part.loop, part.node = self.loop, self.node
+        return part
+
+    def forget(self) -> None:
+        """Take back all subscriptions, publishers and services that were made through this object."""
+        made, self._made = self._made, []
+        for destroy, entity in made:
+            destroy(entity)
+
+
+def _destroy(client: Any) -> bool:
+    client.destroy()
+    return True
+
+
+_running: set[asyncio.Task[None]] = set()
+
+
+def _kept(task: asyncio.Task[None]) -> None:
+    """Keep a task from being collected before it is done."""
+    _running.add(task)
+    task.add_done_callback(_running.discard)

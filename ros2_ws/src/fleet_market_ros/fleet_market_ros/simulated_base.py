@@ -15,8 +15,10 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
 
+from fleet_market.body import Pose
 from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
+from fleet_market_hardware.frames import compose, inverse
 from fleet_market_ros.ros import Ros
 from fleet_market_sim import SimRobotState, SimWorld
 
@@ -41,10 +43,20 @@ class SimulatedBase:
         One of the world's.
     on_command : callable
         Called when a velocity command has come.
+    odom_origin : Pose, optional
+        Where the wheel odometry began, in the map frame; without it `odom` is in the map frame itself.
     """
 
-    def __init__(self, ros: Ros, world: SimWorld, robot: RobotId, on_command: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ros: Ros,
+        world: SimWorld,
+        robot: RobotId,
+        on_command: Callable[[], None],
+        odom_origin: Pose | None = None,
+    ) -> None:
         self.robot, self.stamp = robot, Time()
+        self._from_map = None if odom_origin is None else inverse(odom_origin)
         self._world, self._on_command = world, on_command
         self._driving = False
         self._commanded_ns, self._commanded_wall = 0, 0.0
@@ -75,9 +87,11 @@ class SimulatedBase:
         self.stamp = Time(sec=now_ns // 10**9, nanosec=now_ns % 10**9)
         odom = Odometry()
         odom.header.stamp = self.stamp
-        odom.header.frame_id, odom.child_frame_id = "map", f"{self.robot.ros_namespace}/base_link"
-        odom.pose.pose.position.x, odom.pose.pose.position.y = state.pose.x, state.pose.y
-        half = state.pose.yaw / 2
+        odom.header.frame_id = "map" if self._from_map is None else f"{self.robot.ros_namespace}/odom"
+        odom.child_frame_id = f"{self.robot.ros_namespace}/base_link"
+        pose = state.pose if self._from_map is None else compose(self._from_map, state.pose)
+        odom.pose.pose.position.x, odom.pose.pose.position.y = pose.x, pose.y
+        half = pose.yaw / 2
         odom.pose.pose.orientation.z, odom.pose.pose.orientation.w = math.sin(half), math.cos(half)
         odom.twist.twist.linear.x, odom.twist.twist.angular.z = state.vx, state.wz
         self._odom.publish(odom)

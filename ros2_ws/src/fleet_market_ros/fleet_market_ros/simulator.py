@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rosgraph_msgs.msg import Clock
 
@@ -27,18 +27,24 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.guard import KEYS_VARIABLE, guard_for
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
+from fleet_market.body import Point, Pose
 from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import BrokerError, FleetMarketError, InputError
-from fleet_market.ids import Identifier, MessageId, RobotId
+from fleet_market.errors import BrokerError, FleetMarketError, InputError, UnreachableError
+from fleet_market.ids import Identifier, MessageId
+from fleet_market.maps.roadmap import Roadmap, leg
 from fleet_market.maps.surfaces import Area
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, encode
-from fleet_market.protocol.messages import ClockTick
+from fleet_market.protocol.messages import ClockTick, Place
 from fleet_market.protocol.registry import Role
 from fleet_market.robot.floor import lay_out
+from fleet_market.robot.tracking import Limits
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
 from fleet_market_sim import Region, SensorNoise, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
+
+if TYPE_CHECKING:
+    from fleet_market_ros.nav2_stand_in import Nav2StandIn
 
 log = logging.getLogger("simulator")
 
@@ -54,10 +60,16 @@ HOLD_WALL_S = 0.15
 class Simulator:
     """Steps the world, paces it, and publishes it."""
 
-    def __init__(self, world: SimWorld, robots: Sequence[RobotId], ros: Ros, options: argparse.Namespace) -> None:
+    def __init__(
+        self, world: SimWorld, robots: Sequence[SimRobotConfig], ros: Ros, options: argparse.Namespace, roadmap: Roadmap
+    ) -> None:
         self._world, self._options = world, options
         self._commands = asyncio.Event()
-        self._bases = [SimulatedBase(ros, world, robot, self._commands.set) for robot in robots]
+        by_nav2 = [r for r in robots if options.nav2 == "all" or r.robot_id in options.nav2.split(",")]
+        self._bases = [
+            SimulatedBase(ros, world, r.robot_id, self._commands.set, r.start if r in by_nav2 else None) for r in robots
+        ]
+        self._nav2 = [_nav2(ros, world, robot, roadmap) for robot in by_nav2]
         self._clock = ros.publisher(Clock, "/clock")
         self._trace: list[tuple[float | str, ...]] = []
         self._chunks = 0
@@ -73,6 +85,8 @@ class Simulator:
             self._chunks += 1
             for base in self._bases:
                 base.publish(with_battery=self._chunks % BATTERY_EVERY == 0)
+            for nav2 in self._nav2:
+                nav2.tick()
             self._clock.publish(Clock(clock=self._bases[0].stamp))
             if self._chunks % MARKET_CLOCK_EVERY == 0:
                 await self._tell_market(transport)
@@ -131,12 +145,27 @@ async def serve(options: argparse.Namespace) -> None:
     with SimWorld(grid, robots, chargers=floor.chargers, surfaces=surfaces, noise=noise, seed=options.seed) as world:
         async with Ros("simulator", sys.argv) as ros, connection as transport:
             await transport.connected.wait()
-            simulator = Simulator(world, [robot.robot_id for robot in robots], ros, options)
+            simulator = Simulator(world, robots, ros, options, floor.roadmap)
             log.info("READY")
             try:
                 await simulator.run(transport)
             finally:
                 simulator.write(options.out)
+
+
+def _nav2(ros: Ros, world: SimWorld, robot: SimRobotConfig, roadmap: Roadmap) -> Nav2StandIn:
+    """Return the stand-in of a robot's Nav2; ways are those of the roadmap."""
+    from fleet_market_ros.nav2_stand_in import Nav2StandIn  # noqa: PLC0415 - needs nav2_msgs
+
+    def plan(start: Pose, goal: Pose) -> Sequence[Point] | None:
+        try:
+            return leg(roadmap, start, Place(x=goal.x, y=goal.y)).points
+        except UnreachableError:
+            return None
+
+    kind = robot.type
+    limits = Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps)
+    return Nav2StandIn(ros, world, robot.robot_id, limits, plan)
 
 
 def _region(area: Area) -> Region:
@@ -154,6 +183,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--spread", type=float, default=0.05, help="how far robots differ from their data sheets")
     parser.add_argument("--sensor-noise", action="store_true", help="let sensors err as usual ones do")
+    parser.add_argument("--nav2", default="", help="ids of robots, with commas, that a stand-in of Nav2 drives; or all")
     parser.add_argument("--out", type=Path, required=True)
     options, _ = parser.parse_known_args()
     if not 1 <= options.speed <= 5:

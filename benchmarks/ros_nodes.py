@@ -1,0 +1,256 @@
+"""Robots as ROS 2 nodes: CPU, memory, growth, crashes, missed batches, start-up, award to first motion command.
+
+Everything is real: rclpy nodes, Mosquitto, the market daemon, robots in PyBullet. Four floors one after the other: ten
+robots at speed 1, a simulated hour, 25 robots a process each, 100 robots in one process. About half an hour in full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from unittest import mock
+
+from benchmarks._ros_floor import Floor, floor
+from benchmarks.report import Options, Row, main
+
+IDLE_CPU, DRIVING_CPU, RSS_MB = 5.0, 10.0, 110.0
+MOTION_MS, BIDDING_S, COMPOSED_MB = 50.0, 40.0, 500.0
+GROWTH_MB_PER_H = 6.0
+"""More than this is growth: allocators' noise over ten minutes is below 1 MB."""
+SETTLE_S = 5.0
+"""After the last robot is there, before anything is measured."""
+STILL_S = 1.0
+"""A robot that was commanded within this before an award was under way already: its latency is not counted."""
+EVERY_S = 6.0
+"""Between two orders per robot, so that most robots drive most of the time; a delivery takes about 25 s."""
+QUANTILE = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how large."""
+
+    robots: int
+    idle_s: float
+    driving_s: float
+    speed: float
+
+
+QUICK = Plan(3, 4.0, 14.0, 2.0)
+TEN, HOUR = Plan(10, 120.0, 480.0, 1.0), Plan(10, 0.0, 1200.0, 3.0)
+MANY, COMPOSED, COMPOSED_S = 25, 100, 300.0
+
+
+def measure(options: Options) -> Iterable[Row]:
+    """Return the rows."""
+    chosen = set(options.more.parts)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if options.quick:
+            yield from asyncio.run(_loaded(root / "quick", QUICK, "3 robots"))
+            return
+        if "ten" in chosen:
+            yield from asyncio.run(_loaded(root / "ten", TEN, "10 robots, 10 min at speed 1"))
+        if "hour" in chosen:
+            yield from asyncio.run(_loaded(root / "hour", HOUR, "10 robots, up to an hour simulated"))
+        if "many" in chosen:
+            yield from asyncio.run(_start_up(root / "many", MANY))
+        if "composed" in chosen:
+            for executor in ("single", "events"):
+                yield from asyncio.run(_composed(root / executor, options.more.composed, executor))
+
+
+# --- ten robots, a process each -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Motion:
+    """When each robot was last commanded to move, and how long it took after an award."""
+
+    commanded_s: dict[str, float] = field(default_factory=dict)
+    waiting: dict[str, float] = field(default_factory=dict)
+    taken_ms: list[float] = field(default_factory=list)
+    taken_awards: int = 0
+
+    def award(self, robot: str, at_s: float) -> None:
+        """Take note of an award to a robot; counts if the robot stands."""
+        if at_s - self.commanded_s.get(robot, 0.0) > STILL_S:
+            self.waiting.setdefault(robot, at_s)
+
+    def command(self, robot: str, at_s: float) -> None:
+        """Take note of a command that is not zero."""
+        self.commanded_s[robot] = at_s
+        if (since_s := self.waiting.pop(robot, None)) is not None:
+            self.taken_ms.append(1000 * (at_s - since_s))
+
+
+@contextlib.asynccontextmanager
+async def _motions(it: Floor) -> AsyncIterator[Motion]:
+    """Listen to all robots' commands; rclpy is imported here alone."""
+    from geometry_msgs.msg import Twist  # noqa: PLC0415
+
+    from fleet_market_ros.ros import Ros  # noqa: PLC0415
+
+    motion = Motion()
+    with mock.patch.dict(os.environ, it.environment):
+        async with Ros("bench") as ros:
+            for robot in it.seen.robots:
+
+                def heard(command: Twist, robot: str = robot) -> None:
+                    while motion.taken_awards < len(it.seen.awards):
+                        motion.award(*it.seen.awards[motion.taken_awards])
+                        motion.taken_awards += 1
+                    if command.linear.x or command.angular.z:
+                        motion.command(robot, time.monotonic())
+
+                ros.subscribe(Twist, f"/{robot}/cmd_vel", heard, depth=100)
+            yield motion
+
+
+async def _loaded(folder: Path, plan: Plan, what: str) -> list[Row]:
+    async with floor(folder, plan.robots, speed=plan.speed) as it, _motions(it) as motion:
+        await asyncio.sleep(SETTLE_S)
+        begun_s = time.monotonic()
+        idle = await _phase(it, plan.idle_s)
+        it.seen.moving[:] = [0, 0]
+        orders = asyncio.create_task(_orders(it, plan))
+        memory = [it.rss_mb()]
+        driving = await _phase(it, plan.driving_s / 2)
+        memory.append(it.rss_mb())
+        later = await _phase(it, plan.driving_s / 2)
+        memory.append(it.rss_mb())
+        orders.cancel()
+        missed, calls = it.seen.missed(time.monotonic(), begun_s)
+        deaths, settled, share = list(it.deaths), sum(it.seen.settled.values()), _moving_share(it)
+    simulated_s = it.simulation()["sim_s"]
+    half_h = plan.driving_s / 2 / 3600
+    growth = [(memory[2][name] - memory[1][name]) / half_h for name in memory[2]]
+    busy = [max(a, b) for a, b in zip(driving, later, strict=True)]
+    about = f"{simulated_s:.0f} s simulated, {settled} tasks settled, robots moving {share:.0%} of the time"
+    rows = [
+        Row(f"{what}: nodes that died", len(deaths), "", 0.0, note=", ".join(deaths) or about),
+        Row(f"{what}: batches not answered", missed, f"of {calls}", 0.0, note="calls per robot"),
+        Row(f"{what}: CPU driving, worst node", max(busy), "% of a core", DRIVING_CPU, note=f"median {median(busy):.1f}"),
+        Row(f"{what}: RSS, worst node", max(memory[2].values()), "MB", RSS_MB),
+        Row(f"{what}: growth, worst node", max(growth), "MB/h", GROWTH_MB_PER_H, note="second half of the driving"),
+        _motion_row(what, motion),
+    ]
+    if idle:
+        rows.insert(
+            2, Row(f"{what}: CPU idle, worst node", max(idle), "% of a core", IDLE_CPU, note=f"median {median(idle):.1f}")
+        )
+    return rows
+
+
+def _moving_share(it: Floor) -> float:
+    stood, moved = it.seen.moving
+    return moved / max(1, stood + moved)
+
+
+def _motion_row(what: str, motion: Motion) -> Row:
+    name = f"{what}: award to first motion command, p99"
+    if not motion.taken_ms:
+        return Row(name, None, "ms", MOTION_MS, note="no robot stood when it won")
+    ordered = sorted(motion.taken_ms)
+    worst = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
+    note = f"{len(ordered)} awards to standing robots, median {median(ordered):.0f} ms; right of way included"
+    return Row(name, worst, "ms", MOTION_MS, note=note)
+
+
+async def _phase(it: Floor, seconds: float) -> list[float]:
+    """Let time pass; return the CPU share of each node, percent of a core."""
+    if seconds <= 0:
+        return []
+    before, begun_s = it.cpu_s(), time.monotonic()
+    await asyncio.sleep(seconds)
+    after, wall_s = it.cpu_s(), time.monotonic() - begun_s
+    return [100 * (after[name] - before[name]) / wall_s for name in before]
+
+
+async def _orders(it: Floor, plan: Plan) -> None:
+    rng = random.Random(1)
+    while True:
+        await it.post(rng.randrange(plan.robots))
+        await asyncio.sleep(EVERY_S / plan.speed * 4 / plan.robots)
+
+
+# --- many robots ----------------------------------------------------------------------------------------------------------
+
+
+async def _start_up(folder: Path, count: int) -> list[Row]:
+    what = f"{count} robots, a process each"
+    async with floor(folder, count, speed=1.0) as it:
+        taken_s = await _until_all_bid(it)
+        cpu_s, rss = list(it.cpu_s().values()), it.rss_mb()
+        deaths = list(it.deaths)
+    return [
+        Row(f"{what}: until all bid", taken_s, "s", BIDDING_S, note=f"started in groups; {len(it.seen.bidding_s)} bid"),
+        Row(f"{what}: CPU time per node until then", median(cpu_s), "s", note="median"),
+        Row(f"{what}: RSS, worst node", max(rss.values()), "MB", RSS_MB),
+        Row(f"{what}: nodes that died", len(deaths), "", 0.0),
+    ]
+
+
+async def _until_all_bid(it: Floor, within_s: float = 300.0) -> float | None:
+    """Return after how many seconds from the start of the nodes all of them have answered a call."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while len(it.seen.bidding_s) < len(it.seen.robots):  # noqa: ASYNC110 - processes have no events
+                await asyncio.sleep(0.2)
+            return max(it.seen.bidding_s.values()) - it.started_s
+    return None
+
+
+async def _composed(folder: Path, count: int, executor: str) -> list[Row]:
+    what = f"{count} robots in one process, executor {executor}"
+    async with floor(folder, count, speed=1.0, composed=executor) as it:
+        bidding_s = await _until_all_bid(it)
+        before_s, begun_s = it.cpu_s()["robots"], time.monotonic()
+        for index in _shuffled(count):
+            await it.post(index)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COMPOSED_S):
+                while len(_traders(it)) < count and not it.deaths:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(1.0)
+        traded_s = time.monotonic() - begun_s
+        cpu = 100 * (it.cpu_s()["robots"] - before_s) / traded_s
+        rss = max(it.rss_mb().values(), default=None)
+        traders, settled, deaths = len(_traders(it)), sum(it.seen.settled.values()), list(it.deaths)
+    simulation = it.simulation()
+    return [
+        Row(f"{what}: until all bid", bidding_s, "s", note=f"{len(it.seen.bidding_s)} bid"),
+        Row(f"{what}: robots that traded", traders, f"of {count}", count, "higher", f"{settled} settled, {traded_s:.0f} s"),
+        Row(f"{what}: RSS", rss, "MB", COMPOSED_MB, note=", ".join(deaths)),
+        Row(f"{what}: CPU", cpu, "% of a core"),
+        Row(f"{what}: real-time factor", simulation["sim_s"] / simulation["wall_s"], "", better="higher"),
+    ]
+
+
+def _traders(it: Floor) -> set[str]:
+    return {robot for robot, _ in it.seen.awards}
+
+
+def _shuffled(count: int) -> Iterator[int]:
+    """Yield an order near each robot's home, and half as many again anywhere."""
+    rng = random.Random(1)
+    return itertools.chain(rng.sample(range(count), count), (rng.randrange(count) for _ in range(count // 2)))
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parts = ("ten", "hour", "many", "composed")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="of a full run")
+    parser.add_argument("--composed", type=int, default=COMPOSED, metavar="N", help=f"robots in one process ({COMPOSED})")
+
+
+if __name__ == "__main__":
+    main("ros_nodes", measure, about=__doc__ or "", packages=("ros-rclpy", "pybullet", "aiomqtt"), arguments=_arguments)

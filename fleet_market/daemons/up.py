@@ -1,0 +1,103 @@
+"""A fleet on this machine, from its file: market, simulated floor and one node per robot, watched until it is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet_market.adapters import mosquitto as mosquitto_adapter
+from fleet_market.daemons.programs import Program, Site, fleet_programs, market_programs, ros_discovery
+from fleet_market.daemons.supervisor import Supervisor, tail
+
+READY_TIMEOUT_S = 90.0
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What to start.
+
+    Parameters
+    ----------
+    fleet : Path
+    out : Path
+        Folder for logs, the market's database and what robots learn; a fleet that is started there again goes on.
+    map : Path, optional
+        Else the one that the fleet file names.
+    mqtt : str, optional
+        A broker that runs, HOST:PORT; else one of its own is started on the loopback interface.
+    market : bool
+        Whether market and oracle are started here too.
+    simulated : bool
+        Whether the robots are PyBullet's; else each needs its own base on the ROS topics.
+    """
+
+    fleet: Path
+    out: Path
+    map: Path | None = None
+    mqtt: str | None = None
+    market: bool = True
+    simulated: bool = True
+    speed: float = 1.0
+    seed: int = 0
+    keys: Path | None = None
+    mosquitto_folder: Path = Path(".cache/mosquitto")
+
+
+async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
+    """Start everything and watch over it until cancelled; a robot's node that dies is started again.
+
+    Nodes of a simulation find each other on the loopback interface, in a ROS domain of their own; real robots in the domain
+    of the user's environment.
+
+    Parameters
+    ----------
+    say : callable
+        Takes lines for the user.
+
+    Raises
+    ------
+    InputError
+        If a file is wrong; nothing has been started then.
+    ProcessError
+        If a program does not start, or dies that everything depends on.
+    """
+    discovery = ros_discovery()
+    port = mosquitto_adapter.free_port()
+    site = Site.of(
+        options.fleet,
+        options.out,
+        mqtt=options.mqtt or f"{LOOPBACK}:{port}",
+        map_file=options.map,
+        simulated=options.simulated,
+        seed=options.seed,
+        speed=options.speed,
+        keys=options.keys,
+    )
+    logs = site.out / "logs"
+    environment = discovery.loopback_environment(discovery.free_domain_id(), logs) if options.simulated else {}
+
+    def died(name: str, code: int) -> None:
+        say(f"{name} died with exit code {code}:\n{tail(logs / f'{name}.log')}")
+
+    async with Supervisor(logs, died, lambda name: say(f"{name} is started again")) as supervisor:
+        programs = [*market_programs(site)] if options.market else []
+        programs += fleet_programs(site, environment, restart=True)
+        if options.mqtt is None:
+            programs.append(_own_broker(options, site, port, say))
+        for stage in sorted({program.stage for program in programs}):
+            names = [program.name for program in programs if program.stage == stage]
+            for program in programs:
+                if program.name in names:
+                    supervisor.start(program)
+            await supervisor.wait_ready(names, timeout_s=READY_TIMEOUT_S)
+            say(f"ready: {', '.join(names)}")
+        say(f"market at MQTT {site.mqtt}, zone {site.fleet.zone}; logs in {logs}; Ctrl-C ends everything")
+        await supervisor.watch()
+
+
+def _own_broker(options: UpOptions, site: Site, port: int, say: Callable[[str], None]) -> Program:
+    mosquitto = mosquitto_adapter.install(options.mosquitto_folder, say=say)
+    config = mosquitto_adapter.write_config(site.out / "mosquitto", port)
+    return Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment())

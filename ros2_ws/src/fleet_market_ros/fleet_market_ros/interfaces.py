@@ -1,0 +1,182 @@
+"""Between the market's messages and those of `fleet_market_msgs`, which is imported here only and only when it is needed.
+
+Without a compiler that package cannot be built. A robot then trades as ever and says nothing of it in ROS.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from builtin_interfaces.msg import Duration, Time
+from pydantic import ValidationError
+
+from fleet_market.errors import FleetMarketError, InputError
+from fleet_market.protocol.messages import ASK_PARTS, Band, DeclineReason, FieldError, Phase, Place, PostOrder
+from fleet_market.robot.bidding import Offer, Refusal
+from fleet_market.robot.situation import Doing
+from fleet_market.robot.tasks import Task
+
+log = logging.getLogger("interfaces")
+
+NS_PER_S = 10**9
+MEND = "build it with `make ros`, or build and source the workspace ros2_ws with colcon"
+DOINGS = (Doing.IDLE, Doing.HOMING, Doing.WORKING, Doing.CHARGING, Doing.WAITING, Doing.FAULT)
+MARKETS = ("", "open", "halted", "closed")
+"""In the order of MarketState.MARKET_*."""
+
+
+class Interfaces(NamedTuple):
+    """The generated modules."""
+
+    msg: Any
+    srv: Any
+    action: Any
+
+
+class InterfacesMissingError(FleetMarketError, ImportError):
+    """The package `fleet_market_msgs` is not built, or was built for another ROS distribution."""
+
+
+def load() -> Interfaces:
+    """Return the modules of `fleet_market_msgs`.
+
+    Raises
+    ------
+    InterfacesMissingError
+        If it is not there, or cannot be used with the rclpy that runs.
+    """
+    try:
+        found = Interfaces(*(importlib.import_module(f"fleet_market_msgs.{kind}") for kind in ("msg", "srv", "action")))
+        found.msg.MarketState.__class__.__import_type_support__()
+    except Exception as error:
+        raise InterfacesMissingError(f"fleet_market_msgs cannot be used ({error}): {MEND}") from error
+    if found.msg.MarketState.__class__._TYPE_SUPPORT is None:  # noqa: SLF001 - how the generated classes tell it
+        raise InterfacesMissingError(f"fleet_market_msgs was built for another ROS distribution: {MEND}")
+    return found
+
+
+def time_of(now_ns: int) -> Time:
+    """Return nanoseconds as ROS has them."""
+    return Time(sec=now_ns // NS_PER_S, nanosec=now_ns % NS_PER_S)
+
+
+def seconds(duration: Duration) -> float:
+    """Return a duration in seconds."""
+    return float(duration.sec) + float(duration.nanosec) / NS_PER_S
+
+
+def order_of(task: Any) -> PostOrder:
+    """Return a ``Task`` as a customer's order.
+
+    Raises
+    ------
+    ValidationError
+        If a field of it is wrong.
+    """
+    return PostOrder.model_validate(
+        {
+            "order": task.id,
+            "pickup": task.pickup,
+            "dropoff": task.dropoff,
+            "payload_kg": float(task.payload_kg),
+            "release_s": seconds(task.release),
+            "deadline_s": seconds(task.deadline),
+            "max_price_uc": int(task.max_price_uc),
+            "priority": int(task.priority),
+            "lateness_uc_per_h": int(task.lateness_uc_per_h),
+            "after": task.after or None,
+        },
+        strict=False,
+    )
+
+
+def errors_of(ros: Interfaces, errors: Iterable[FieldError | InputError] | ValidationError) -> list[Any]:
+    """Return what is wrong, field by field."""
+    if isinstance(errors, ValidationError):
+        rows = [(".".join(map(str, e["loc"])), str(e["input"])[:160], e["msg"]) for e in errors.errors()]
+    else:
+        rows = [(e.field, str(e.value), e.mend) for e in errors]
+    return [ros.msg.FieldError(field=field, value=value, mend=mend) for field, value, mend in rows]
+
+
+def place_of(ros: Interfaces, place: Place) -> Any:
+    """Return a place."""
+    yaw = math.nan if place.yaw is None else place.yaw
+    return ros.msg.Place(
+        name=place.name, x=place.x, y=place.y, has_yaw=place.yaw is not None, yaw=yaw, radius_m=place.radius_m
+    )
+
+
+def contract_of(ros: Interfaces, task: Task) -> Any:
+    """Return a contract as its robot has it."""
+    award = task.award
+    return ros.msg.Contract(
+        id=award.contract,
+        task=task.order,
+        pickup=place_of(ros, award.pickup),
+        dropoff=place_of(ros, award.dropoff),
+        payload_kg=award.payload_kg,
+        price_uc=award.price_uc,
+        ask_uc=award.ask_uc,
+        energy_j=award.energy_j,
+        energy_so_far_j=task.energy_j,
+        deadline=time_of(award.deadline_ns),
+        phase=list(Phase).index(task.phase),
+        aboard=task.aboard,
+    )
+
+
+def ask_of(ros: Interfaces, answer: Offer | Refusal, **more: Any) -> Any:
+    """Return an answer to a lot, with `more` fields of ``Ask``."""
+    if isinstance(answer, Refusal):
+        return declined(ros, answer.reason, answer.detail, **more)
+    return asked(
+        ros, answer.ask_uc, answer.parts_uc, answer.energy_j, answer.energy_sd_j, answer.finish_ns, **more
+    )  # fmt: skip
+
+
+def declined(ros: Interfaces, reason: DeclineReason, detail: str, **more: Any) -> Any:
+    """Return an answer that asks for nothing."""
+    return ros.msg.Ask(declined=True, reason=1 + list(DeclineReason).index(reason), detail=detail, **more)
+
+
+def asked(
+    ros: Interfaces,
+    ask_uc: int,
+    parts_uc: Iterable[int],
+    energy_j: float,
+    energy_sd_j: float,
+    finish_ns: int,
+    **more: Any,
+) -> Any:
+    """Return an answer with a price."""
+    parts = {f"{name}_uc": part for name, part in zip(ASK_PARTS, parts_uc, strict=True)}
+    return ros.msg.Ask(
+        ask_uc=ask_uc,
+        parts=ros.msg.PriceParts(**parts),
+        energy_j=float(energy_j),
+        energy_sd_j=float(energy_sd_j),
+        finish=time_of(finish_ns),
+        **more,
+    )
+
+
+def band_of(ros: Interfaces, band: Band, now_ns: int) -> Any:
+    """Return a band of the oracle."""
+    return ros.msg.FairBand(
+        stamp=time_of(now_ns),
+        call=band.call,
+        task=band.order,
+        low_uc=band.low_uc,
+        high_uc=band.high_uc,
+        has_second_best=band.second_best_ask_uc is not None,
+        second_best_ask_uc=band.second_best_ask_uc or 0,
+        optimum_uc=band.optimum_uc,
+        sold=band.price_uc is not None,
+        price_uc=band.price_uc or 0,
+        inside=bool(band.inside),
+    )

@@ -1,0 +1,187 @@
+"""The launch files, against the launch tool of an installed ROS or a recorder of its API, with really started processes."""
+
+import asyncio
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fleet_market.adapters import mosquitto
+from fleet_market.daemons.programs import READY, BackOff, Program, RosNode
+from fleet_market.daemons.supervisor import Supervisor
+from fleet_market.errors import InputError
+from fleet_market_ros import discovery
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = ROOT / "tests" / "launch_stand_in"
+FLEET = str(ROOT / "launch/fleets/warehouse.yaml")
+ROBOTS = ["carrier-1", "carrier-2", "carrier-3", "runner-1", "runner-2", "runner-3"]
+
+
+def forget():
+    """Have the launch tool, and what is made of it, imported anew."""
+    for name in list(sys.modules):
+        if name.split(".")[0] in {"launch", "launch_ros"} or name == "fleet_market_ros.launching":
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def launch(monkeypatch):
+    """The recorder, also where a ROS is installed: what it records is what is checked here."""
+    monkeypatch.syspath_prepend(STAND_IN)
+    forget()
+    yield importlib.import_module("launch")
+    forget()
+
+
+@pytest.fixture
+def two_robots(tmp_path):
+    """A fleet of two in the warehouse."""
+    fleet = yaml.safe_load(Path(FLEET).read_text())
+    fleet["map"], fleet["robots"] = str(ROOT / "launch/maps/warehouse.yaml"), fleet["robots"][:2]
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(fleet))
+    return file
+
+
+class Played:
+    """What a launch file does with some arguments."""
+
+    def __init__(self, launch, name, **arguments):
+        self.context = launch.LaunchContext()
+        self.context.launch_configurations.update(arguments)
+        self.launch = launch
+        self.actions = self.play(launch.load(ROOT / "launch" / f"{name}.launch.py").entities)
+
+    def play(self, entities):
+        return list(self.launch.play(entities, self.context))
+
+    def processes(self, actions=None):
+        return [a for a in (actions or self.actions) if hasattr(a, "cmd")]
+
+    def handlers(self, action):
+        found = (a.event_handler for a in self.actions if hasattr(a, "event_handler"))
+        return [handler for handler in found if handler.target_action is action]
+
+    def exit_of(self, action):
+        (handler,) = [handler for handler in self.handlers(action) if hasattr(handler, "on_exit")]
+        return handler.happens(None, self.context)
+
+
+def command(action, folder):
+    if not hasattr(action, "package"):
+        return action.cmd
+    (parameters,) = action.parameters or [{}]
+    return RosNode(action.executable, action.namespace or "", parameters, action.arguments).command(folder)
+
+
+def test_the_market_starts_mosquitto_market_and_oracle_and_ends_with_any_of_them(launch, tmp_path):
+    played = Played(launch, "market", fleet=FLEET, out=str(tmp_path), seed="7")
+    assert [process.name for process in played.processes()] == ["mosquitto", "market", "oracle"]
+    (market,) = [process for process in played.processes() if process.name == "market"]
+    assert "--simulated" not in market.cmd
+    assert market.cmd[market.cmd.index("--seed") + 1] == "7"
+    for process in played.processes():
+        (end,) = played.exit_of(process)
+        assert end.event.reason == f"{process.name} has ended, and nothing goes on without it"
+
+
+def test_a_market_at_a_broker_that_runs_starts_none(launch, tmp_path):
+    played = Played(launch, "market", fleet=FLEET, out=str(tmp_path), mosquitto="false", mqtt="127.0.0.1:4711")
+    assert [process.name for process in played.processes()] == ["market", "oracle"]
+    assert all("127.0.0.1:4711" in process.cmd for process in played.processes())
+
+
+def test_every_robot_is_a_node_in_its_namespace_with_its_parameters(launch, tmp_path):
+    played = Played(launch, "fleet", fleet=FLEET, out=str(tmp_path), driver="nav2", mqtt="broker:8883", keys=str(tmp_path))
+    nodes = played.processes()
+    assert [(n.package, n.executable) for n in nodes] == [("fleet_market_ros", "robot_agent")] * 6
+    assert [n.namespace for n in nodes] == [name.replace("-", "_") for name in ROBOTS]
+    for name, node in zip(ROBOTS, nodes, strict=True):
+        (parameters,) = node.parameters
+        assert parameters["robot"] == name
+        assert (parameters["driver"], parameters["mqtt"], parameters["keys"]) == ("nav2", "broker:8883", str(tmp_path))
+
+
+def test_some_robots_can_be_chosen_and_unknown_ones_are_refused(launch, tmp_path):
+    played = Played(launch, "fleet", fleet=FLEET, out=str(tmp_path), robots="runner-1, carrier-2")
+    assert [node.namespace for node in played.processes()] == ["carrier_2", "runner_1"]
+    with pytest.raises(InputError, match=r"robots was 'runner-9': use ids of the file: carrier-1, "):
+        Played(launch, "fleet", fleet=FLEET, out=str(tmp_path), robots="runner-9")
+
+
+def test_a_node_that_dies_is_started_again_later_each_time_but_not_while_the_launch_ends(launch, tmp_path):
+    played = Played(launch, "fleet", fleet=FLEET, out=str(tmp_path), robots="runner-1")
+    waits = []
+    for _ in range(7):
+        (node,) = played.processes()
+        told, timer = played.exit_of(node)
+        assert told.msg == f"runner-1 has died; it is started again in {timer.period:g} s"
+        waits.append(timer.period)
+        assert played.processes(timer.actions)[0].parameters == node.parameters
+        played.actions = timer.actions
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    played.context.is_shutdown = True
+    assert played.exit_of(played.processes()[0]) == []
+
+
+def test_a_program_that_lived_long_is_started_again_soon():
+    back_off = BackOff(begun_s=0.0)
+    assert [back_off.died(1.0), back_off.died(2.0)] == [1.0, 2.0]
+    back_off.begun_s = 10.0
+    assert back_off.died(70.0) == 1.0
+    assert back_off.died(70.5) == 1.0, "it had lived for long then too"
+
+
+@pytest.mark.parametrize("name", ["market", "fleet", "sim"])
+def test_every_argument_says_what_it_is_and_the_fleet_is_needed(launch, name, tmp_path):
+    declared = [e for e in launch.load(ROOT / "launch" / f"{name}.launch.py").entities if hasattr(e, "declare")]
+    assert all(argument.description.endswith((".", ")")) or "`" in argument.description for argument in declared)
+    with pytest.raises(RuntimeError, match="Required launch argument 'fleet'"):
+        Played(launch, name, out=str(tmp_path))
+
+
+def test_a_wrong_fleet_file_ends_the_launch_with_what_is_wrong(launch, tmp_path):
+    file = tmp_path / "fleet.yaml"
+    file.write_text("zone: main\n")
+    with pytest.raises(InputError, match="robots"):
+        Played(launch, "fleet", fleet=str(file), out=str(tmp_path))
+
+
+@pytest.mark.real
+async def test_everything_that_the_simulation_yields_runs_and_every_robot_becomes_ready(launch, two_robots, tmp_path):
+    port = mosquitto.free_port()
+    out = tmp_path / "out"
+    played = Played(launch, "sim", fleet=str(two_robots), out=str(out), mqtt=f"127.0.0.1:{port}", speed="3.0")
+    environment = discovery.loopback_environment(discovery.free_domain_id(), tmp_path / "ros")
+    (world,) = [process for process in played.processes() if getattr(process, "executable", "") == "simulator"]
+    (ready,) = [handler for handler in played.handlers(world) if hasattr(handler, "on_stderr")]
+    deaths = []
+    async with Supervisor(tmp_path / "logs", lambda *death: deaths.append(death)) as supervisor:
+        names = [start(supervisor, process, environment, tmp_path) for process in played.processes()]
+        assert names == ["mosquitto", "market", "oracle", "simulator"]
+        await supervisor.wait_ready(names, timeout_s=60)
+        then = ready.on_stderr(ProcessText(f"INFO {READY}\n".encode()))
+        assert ready.on_stderr(ProcessText(f"INFO {READY}\n".encode())) == [], "once is enough"
+        robots = [start(supervisor, p, environment, tmp_path) for p in played.processes(played.play(then))]
+        await supervisor.wait_ready(robots, timeout_s=60)
+        assert robots == ["carrier_1", "carrier_2"]
+    assert deaths == []
+    assert await asyncio.to_thread(lambda: json.loads((out / "simulation.json").read_text())["sim_s"]) > 0
+
+
+class ProcessText:
+    def __init__(self, text):
+        self.text = text
+
+
+def start(supervisor, action, environment, folder):
+    name = action.name or getattr(action, "namespace", None) or action.executable
+    ready = "" if name == "mosquitto" else READY
+    more = {**environment, **action.additional_env}
+    stage = {"mosquitto": 0, "market": 1, "oracle": 1, "simulator": 1}.get(name, 2)
+    supervisor.start(Program(name, command(action, folder / "parameters"), more, ready, stage=stage))
+    return name

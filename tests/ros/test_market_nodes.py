@@ -1,0 +1,271 @@
+"""The market as ROS users see it: a real market daemon, the robot's node, the gateway, and the oracle's view."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import subprocess
+import sys
+
+import pytest
+import toy_driver
+from action_msgs.msg import GoalStatus
+from market_process import Daemon
+from rclpy.action import ActionClient
+from robot_stage import at, stage, until
+
+from fleet_market.daemons.oracle import OracleConfig, run_oracle
+from fleet_market_ros import interfaces, oracle_view
+from fleet_market_ros.market_gateway import Gateway
+from fleet_market_ros.ros import Ros
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
+]
+msg = pytest.importorskip("fleet_market_msgs.msg", reason=interfaces.MEND)
+srv = pytest.importorskip("fleet_market_msgs.srv", reason=interfaces.MEND)
+action = pytest.importorskip("fleet_market_msgs.action", reason=interfaces.MEND)
+
+
+@pytest.fixture
+async def robot(files, mqtt_broker):
+    """A market that runs, and a robot's node that bids in it."""
+    fleet = (files / "fleet.yaml").read_text()
+    daemon = Daemon(files, mqtt_broker)
+    daemon.fleet.write_text(fleet)
+    with daemon:
+        await asyncio.to_thread(daemon.wait_ready)
+        async with stage(files, mqtt_broker, autostart=True) as it:
+            await until(lambda: it.robot.node.label == "active")
+            yield it
+
+
+@pytest.fixture
+async def gateway(robot, mqtt_broker):
+    """The gateway of customer ann."""
+    arguments = [
+        "--ros-args",
+        "-r",
+        "__ns:=/ann",
+        "-p",
+        f"mqtt:={at(mqtt_broker)}",
+        "-p",
+        "customer:=ann",
+        "-p",
+        "timeout_s:=4.0",
+    ]
+    async with Ros("market_gateway", arguments) as ros:
+        node = Gateway(ros)
+        serving = asyncio.create_task(node.serve())
+        await until(lambda: node.customer.online)
+        yield node
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+def task(name, **more):
+    wanted = msg.Task(id=name, pickup="dock", dropoff="shelf", payload_kg=2.0, max_price_uc=50_000_000, **more)
+    wanted.deadline.sec = 300
+    return wanted
+
+
+async def future(it, calling):
+    done, loop = asyncio.get_running_loop().create_future(), asyncio.get_running_loop()
+    calling.add_done_callback(lambda c: loop.call_soon_threadsafe(done.set_result, c.result()))
+    async with asyncio.timeout(40):
+        return await done
+
+
+async def send(it, wanted, feedback=lambda _f: None):
+    client = ActionClient(it.tools.node, action.ExecuteTask, "/ann/execute_task")
+    assert await asyncio.to_thread(client.wait_for_server, 10.0)
+    goal = action.ExecuteTask.Goal(task=wanted)
+    return await future(it, client.send_goal_async(goal, feedback_callback=lambda f: feedback(f.feedback)))
+
+
+def hear(it):
+    """Listen to all that the robot's node tells."""
+    heard = {"state": [], "ask": [], "contract": [], "settled": []}
+    kinds = {"state": msg.MarketState, "ask": msg.Ask, "contract": msg.Contract, "settled": msg.Settlement}
+    for name, kind in kinds.items():
+        it.tools.subscribe(kind, f"/r1/market/{name}", heard[name].append)
+    return heard
+
+
+async def test_a_goal_is_posted_driven_and_settled_and_the_robot_tells_every_step(robot, gateway):
+    heard, steps = hear(robot), []
+    await until(lambda: heard["state"])
+    goal = await send(robot, task("t1"), lambda f: steps.append((f.step, f.robot)))
+    assert goal.accepted
+    answer = await future(robot, goal.get_result_async())
+    result, kind = answer.result, action.ExecuteTask.Result
+    assert (answer.status, result.result, result.robot) == (GoalStatus.STATUS_SUCCEEDED, kind.SETTLED, "r1")
+    assert 0 < result.price_uc <= 50_000_000
+    assert result.finished.sec > 0
+    feedback = action.ExecuteTask.Feedback
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    assert (feedback.EXECUTING, "r1") in steps
+    await until(lambda: heard["settled"])
+    (settlement,) = heard["settled"]
+    assert (settlement.task, settlement.robot, settlement.price_uc) == ("t1", "r1", result.price_uc)
+    assert settlement.expected_j > 0
+    assert math.isnan(settlement.measured_j)
+    (ask,) = [one for one in heard["ask"] if one.task == "t1"][:1]
+    assert not ask.declined
+    assert sum(getattr(ask.parts, name) for name in ask.parts.get_fields_and_field_types()) == ask.ask_uc > 0
+    contract = msg.Contract
+    phases = [one.phase for one in heard["contract"]]
+    assert phases == sorted(phases)
+    assert {contract.PHASE_TO_PICKUP, contract.PHASE_TO_DROPOFF} <= set(phases)
+    assert [one.aboard for one in heard["contract"]] == sorted(one.aboard for one in heard["contract"])
+    await until(lambda: heard["state"][-1].settled == 1)
+    assert heard["state"][-1].earned_uc == result.price_uc
+    assert heard["state"][-1].market == msg.MarketState.MARKET_OPEN
+
+
+async def test_a_cancelled_goal_takes_the_task_back(robot, gateway):
+    robot.robot.daemon.agent.situation.bidding = False
+    goal = await send(robot, task("t1"))
+    cancelling = await future(robot, goal.cancel_goal_async())
+    assert len(cancelling.goals_canceling) == 1
+    answer = await future(robot, goal.get_result_async())
+    assert (answer.status, answer.result.result) == (GoalStatus.STATUS_CANCELED, action.ExecuteTask.Result.CANCELLED)
+    assert (await gateway.customer.view("t1")).state == "cancelled"
+
+
+async def test_a_goal_that_makes_no_sense_is_aborted_with_what_to_mend(robot, gateway):
+    wanted = task("t1")
+    wanted.pickup = "nowhere"
+    answer = await future(robot, (await send(robot, wanted)).get_result_async())
+    assert (answer.status, answer.result.result) == (GoalStatus.STATUS_ABORTED, action.ExecuteTask.Result.REFUSED)
+    (error,) = answer.result.errors
+    assert (error.field, error.value) == ("pickup", "nowhere")
+    assert "known names: dock, shelf" in error.mend
+    wanted = task("t 2")
+    wanted.deadline.sec, wanted.payload_kg = 0, math.nan
+    answer = await future(robot, (await send(robot, wanted)).get_result_async())
+    assert {error.field for error in answer.result.errors} == {"order", "payload_kg", "deadline_s"}
+
+
+async def test_services_quote_post_and_cancel(robot, gateway):
+    quote = await robot.call(srv.QuoteTask, "/ann/quote_task", srv.QuoteTask.Request(task=task("")))
+    assert (quote.result, quote.robots, quote.has_second) == (srv.QuoteTask.Response.QUOTED, 1, False)
+    assert quote.best_ask_uc > 0
+    too_heavy = task("")
+    too_heavy.payload_kg = 500.0
+    quote = await robot.call(srv.QuoteTask, "/ann/quote_task", srv.QuoteTask.Request(task=too_heavy))
+    assert (quote.result, quote.declines[0][:12]) == (srv.QuoteTask.Response.NO_ASK, "r1: payload,")
+    robot.robot.daemon.agent.situation.bidding = False
+    kind, request = srv.PostTask.Response, srv.PostTask.Request(task=task("t1"))
+    assert (await robot.call(srv.PostTask, "/ann/post_task", request)).result == kind.ACCEPTED
+    assert (await robot.call(srv.PostTask, "/ann/post_task", request)).result == kind.EXISTS
+    request.task.max_price_uc = 0
+    refused = await robot.call(srv.PostTask, "/ann/post_task", request)
+    assert (refused.result, refused.errors[0].field) == (kind.REFUSED, "max_price_uc")
+    cancel = srv.CancelTask.Response
+    answer = await robot.call(srv.CancelTask, "/ann/cancel_task", srv.CancelTask.Request(task="t1"))
+    assert answer.result == cancel.CANCELLED
+    answer = await robot.call(srv.CancelTask, "/ann/cancel_task", srv.CancelTask.Request(task="t9"))
+    assert (answer.result, answer.errors[0].field) == (cancel.REFUSED, "order")
+
+
+async def test_the_gateway_says_that_the_market_does_not_answer(robot, gateway, mqtt_broker):
+    mqtt_broker.kill()
+    answer = await robot.call(srv.CancelTask, "/ann/cancel_task", srv.CancelTask.Request(task="t1"))
+    assert answer.result == srv.CancelTask.Response.NO_ANSWER
+
+
+async def test_a_robot_prices_a_task_without_bidding(robot):
+    heard = hear(robot)
+    answer = await robot.call(srv.PriceTask, "/r1/market/price_task", srv.PriceTask.Request(task=task("")))
+    assert answer.ok
+    assert not answer.ask.declined
+    assert answer.ask.ask_uc > 0
+    far = task("")
+    far.deadline.sec = 1
+    answer = await robot.call(srv.PriceTask, "/r1/market/price_task", srv.PriceTask.Request(task=far))
+    assert (answer.ask.declined, answer.ask.reason) == (True, msg.Ask.REASON_DEADLINE)
+    lost = task("")
+    lost.dropoff = "moon"
+    answer = await robot.call(srv.PriceTask, "/r1/market/price_task", srv.PriceTask.Request(task=lost))
+    assert (answer.ok, answer.errors[0].field) == (False, "dropoff")
+    assert not heard["ask"]
+    assert not robot.robot.daemon.agent.tasks
+
+
+async def test_a_robot_that_does_not_bid_declines_and_bids_again(robot, gateway):
+    heard = hear(robot)
+    answer = await robot.call(srv.SetBidding, "/r1/market/set_bidding", srv.SetBidding.Request(bidding=False))
+    assert (answer.success, answer.contracts) == (True, 0)
+    assert robot.robot.node.get_parameter("bidding").value is False
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    await until(lambda: heard["ask"])
+    assert (heard["ask"][-1].reason, heard["ask"][-1].detail) == (msg.Ask.REASON_BUSY, "does not bid now")
+    await robot.call(srv.SetBidding, "/r1/market/set_bidding", srv.SetBidding.Request(bidding=True))
+    await until(lambda: robot.robot.daemon.agent.tasks)
+
+
+async def test_deactivated_while_it_works_it_finishes_first_and_takes_nothing_more(robot, gateway):
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    await until(lambda: any(one.aboard for one in robot.robot.daemon.agent.tasks))
+    base = toy_driver.made[-1]
+    leaving = asyncio.create_task(robot.change("deactivate"))
+    await until(lambda: robot.robot.node.label == "deactivating")
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t2")))
+    assert await leaving
+    assert await robot.state() == "inactive"
+    assert (await gateway.customer.view("t1")).state == "settled"
+    assert (await gateway.customer.view("t2")).state == "open"
+    assert base.ticking is None
+    assert await robot.change("activate")
+    await until(lambda: [one.order for one in robot.robot.daemon.agent.tasks] == ["t2"])
+
+
+async def test_a_deactivation_that_takes_too_long_gives_the_task_back(robot, gateway, caplog):
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    await until(lambda: robot.robot.daemon.agent.tasks)
+    toy_driver.made[-1].stuck = True
+    await robot.set("deactivate_timeout_s", 0.5)
+    assert await robot.change("deactivate")
+    assert "not finished in time; orders that go back to the market: t1" in caplog.text
+    assert toy_driver.made[-1].ticking is None
+
+
+async def test_the_oracle_view_publishes_bands(robot, gateway, mqtt_broker, caplog):
+    caplog.set_level(logging.INFO)
+    bands = []
+    robot.tools.subscribe(msg.FairBand, "/eye/market/band", bands.append)
+    arguments = ["--ros-args", "-r", "__ns:=/eye", "-p", f"mqtt:={at(mqtt_broker)}", "-p", "customer:=ann"]
+    async with Ros("oracle_view", arguments) as ros:
+        watching = [
+            asyncio.create_task(oracle_view.watch(ros)),
+            asyncio.create_task(run_oracle(OracleConfig(mqtt_broker.host, mqtt_broker.port))),
+        ]
+        await until(
+            lambda: {"oracle_view", "fleet_market.daemons.oracle"} <= {r.name for r in caplog.records if r.msg == "READY"}
+        )
+        await until(lambda: robot.tools.node.count_publishers("/eye/market/band") == 1)
+        await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+        await until(lambda: bands)
+        for one in watching:
+            one.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+    (band,) = bands
+    assert (band.task, band.sold, band.inside, band.has_second_best) == ("t1", True, True, False)
+    assert 0 < band.low_uc <= band.price_uc <= band.high_uc
+
+
+@pytest.mark.parametrize("name", ["market_gateway", "oracle_view"])
+def test_without_the_interfaces_a_node_that_needs_them_says_how_to_mend_it(domain, name):
+    code = (
+        "import sys; sys.modules['fleet_market_msgs'] = None; sys.argv = ['x'];"
+        f"import fleet_market_ros.{name} as node; node.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert "fleet_market_msgs cannot be used" in done.stderr
+    assert "build it with `make ros`" in done.stderr
+    assert "Traceback" not in done.stderr
