@@ -149,6 +149,8 @@ class Cia402Wheels:
 
     def exchange(self, left_rad_s: float, right_rad_s: float) -> WheelsReading | None:
         """Command both drives and ask them."""
+        if self._network is None:
+            raise OSError("CAN: not open")
         wheels = []
         for number, rate in enumerate((left_rad_s, right_rad_s)):
             node, sign = self._nodes[number], self._signs[number]
@@ -164,6 +166,8 @@ class Cia402Wheels:
     def halt(self) -> None:
         """Quick-stop both drives."""
         self._halted = True
+        if not self._nodes:
+            raise OSError("CAN: not open")
         for node in self._nodes:
             self._write(node, CIA_CONTROLWORD, cia402.QUICK_STOP)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import deque
 from typing import Any
 
 from fleet_market_hardware.bases.serial_port import READ_S, open_port
@@ -26,6 +27,10 @@ from fleet_market_hardware.tables import (
 BAUD = 115_200
 READ_BYTES = 4096
 WRAP = 1 << 16
+STREAM_S = 0.015
+"""Time between two packets, by the robot's clock."""
+AVERAGED = 5
+"""Readings that a speed is averaged over: one count is 3 % of 0.5 m/s in one packet."""
 
 
 class Create2Wheels:
@@ -48,13 +53,15 @@ class Create2Wheels:
         self._counts: tuple[int, int] | None = None
         self._angles = [0.0, 0.0]
         self._halted = False
-        self._bytes = 0
+        self._bytes = self._packets = 0
+        self._path: deque[tuple[float, float, int]] = deque(maxlen=AVERAGED)
 
     def open(self, timeout_s: float) -> None:
         """Connect, take control in safe mode, start the stream."""
         self.close()
         self._serial, self._stream = open_port(self.name, self._port, self._baud), create2.Destreamer()
         self._counts, self._bytes = None, 0
+        self._path.clear()
         self._serial.write(bytes((Create.START, Create.SAFE, Create.STREAM, 1, CREATE_GROUP)))
         end = time.monotonic() + timeout_s
         while self._newest() is None:
@@ -78,14 +85,15 @@ class Create2Wheels:
         if told is None:
             return None
         self._turn(told)
+        rates = self._rates()
         over = told.over_current
         faults = ["over current" if over & bit else "" for bit in (0x10, 0x08)]
         soc = None
         if told.capacity_ah > 0:
             soc = self.doubts.believe("soc", told.charge_ah / told.capacity_ah)
         return WheelsReading(
-            Wheel(self._angles[0], fault=faults[0]),
-            Wheel(self._angles[1], fault=faults[1]),
+            Wheel(self._angles[0], rates[0], fault=faults[0]),
+            Wheel(self._angles[1], rates[1], fault=faults[1]),
             voltage_v=self.doubts.believe("voltage_v", told.voltage_v),
             current_a=self.doubts.believe("current_a", told.current_a),
             soc=soc,
@@ -125,6 +133,7 @@ class Create2Wheels:
             data = self._serial.read(max(1, min(READ_BYTES, self._serial.in_waiting)))
             self._bytes += len(data)
             packets += self._stream.feed(data)
+        self._packets += len(packets)
         return create2.decode(packets[-1]) if packets else None
 
     def _turn(self, told: create2.Sensors) -> None:
@@ -135,3 +144,10 @@ class Create2Wheels:
                 step = (counts[side] - self._counts[side] + WRAP // 2) % WRAP - WRAP // 2
                 self._angles[side] += step * math.tau / CREATE_COUNTS_PER_TURN
         self._counts = counts
+
+    def _rates(self) -> tuple[float, float]:
+        """Return the rates of both wheels over the last readings, by the robot's clock: packets arrive unevenly."""
+        self._path.append((self._angles[0], self._angles[1], self._packets))
+        left, right, at = self._path[0]
+        dt = max(1, self._packets - at) * STREAM_S
+        return (self._angles[0] - left) / dt, (self._angles[1] - right) / dt

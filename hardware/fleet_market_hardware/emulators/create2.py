@@ -30,16 +30,19 @@ class Create2Emulator(PtyDevice):
         self._zero = list(self.plant.angle)
 
     def advance(self, dt: float) -> bytes:
-        """Let time pass; a packet every 15 ms."""
-        self.plant.advance(dt)
-        self._charge_mah -= 400 * dt / 3600
-        self._due_s -= dt
-        if not self._streaming or self._due_s > 0:
-            return b""
-        self._due_s = STREAM_S
-        if not (self.faults.stuck and self._frozen):
-            self._frozen = self._packet()
-        return self._frozen
+        """Let time pass in steps of 15 ms, a packet each."""
+        self._due_s += dt
+        said = b""
+        while self._due_s >= STREAM_S:
+            self._due_s -= STREAM_S
+            self.plant.advance(STREAM_S)
+            self._charge_mah -= 400 * STREAM_S / 3600
+            if not self._streaming:
+                continue
+            if not (self.faults.stuck and self._frozen):
+                self._frozen = self._packet()
+            said += self._frozen
+        return said
 
     def receive(self, data: bytes) -> bytes:
         """Take commands."""
