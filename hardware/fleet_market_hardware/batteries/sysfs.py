@@ -9,7 +9,7 @@ from fleet_market_hardware.batteries.gauge import Reading
 from fleet_market_hardware.devices import DeviceError, Doubts
 
 CLASS = Path("/sys/class/power_supply")
-MICRO = 1e-6
+MICRO = 1e6
 
 
 class SysfsBattery:
@@ -53,13 +53,13 @@ class SysfsBattery:
             whole, design = self._number("energy_full", MICRO), self._number("energy_full_design", MICRO)
         return Reading(
             Battery(
-                soc=believe("soc", self._number("capacity", 0.01)),
+                soc=believe("soc", self._number("capacity", 100)),
                 voltage_v=believe("voltage_v", self._number("voltage_now", MICRO)),
                 current_a=believe("current_a", current),
-                temperature_c=believe("temperature_c", self._number("temp", 0.1)),
+                temperature_c=believe("temperature_c", self._number("temp", 10)),
                 charging={"Charging": True, "Discharging": False, "Not charging": False, "Full": False}.get(status),
             ),
-            cycles=believe("cycles", self._number("cycle_count", 1.0) or None),
+            cycles=believe("cycles", self._number("cycle_count", 1) or None),
             health=believe("health", whole / design) if whole is not None and design else None,
             capacity_ah=full,
         )
@@ -73,12 +73,12 @@ class SysfsBattery:
         except OSError:
             return None
 
-    def _number(self, file: str, scale: float) -> float | None:
+    def _number(self, file: str, per_unit: float) -> float | None:
         text = self._text(file)
         if text is None:
             return None
         try:
-            return int(text) * scale
+            return int(text) / per_unit
         except ValueError:
             self.doubts.say(file, float("nan"), f"not a number: {text[:20]!r}")
             return None

@@ -1,0 +1,59 @@
+"""Our ODrive base against the mock of odrive-can, over UDP multicast: somebody else decodes our frames."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+pytest.importorskip("can")
+pytest.importorskip("msgpack")
+mocks = pytest.importorskip("odrive_can.mock")
+
+import can
+
+from fleet_market.body import DriverSpec
+from fleet_market.ids import RobotId
+from fleet_market_hardware.bases import Differential, Geometry
+from fleet_market_hardware.bases.differential import Limits
+from fleet_market_hardware.bases.odrive import ODriveWheels
+
+GROUP = "239.74.163.2"
+
+
+@pytest.mark.real
+async def test_the_mock_of_others_follows_our_base():
+    port = random.SystemRandom().randrange(20_000, 60_000)
+    options = {"port": port}
+
+    def bus():
+        return can.Bus(channel=GROUP, interface="udp_multicast", **options)
+
+    axes = [mocks.ODriveCANMock(axis_id=node, can_bus=bus()) for node in (0, 1)]
+    spec = DriverSpec(RobotId("mocked"), 1.0, 0.0, frozenset(), frozenset({"motors"}))
+    wheels = ODriveWheels(GROUP, interface="udp_multicast", options=options)
+    base = Differential(wheels, spec, Geometry(0.1, 0.4), Limits(1.0, 2.0, 2.0, 6.0))
+    running = [asyncio.ensure_future(axis.main()) for axis in axes]
+    try:
+        await base.open(timeout_s=10.0)
+        assert [axis.odrive.axis_state for axis in axes] == ["CLOSED_LOOP_CONTROL"] * 2
+        for _ in range(20):
+            await base.drive(0.5, 0.0, valid_s=0.3)
+            seen = await base.next_telemetry(base.telemetry().seq, timeout_s=3.0)
+        left, right = (axis.odrive for axis in axes)
+        assert left.position > 0 > right.position, "the right motor is mounted the other way round"
+        assert seen.odometer_m == pytest.approx(left.position * 0.6283, abs=0.15)
+        assert seen.battery.voltage_v is None, "the mock says 0 V, which cannot be"
+        assert [doubt.field for doubt in base.doubts()] == ["voltage_v"]
+        for task in running:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                while base.telemetry().link == "UP":
+                    await asyncio.sleep(0.02)
+        assert base.telemetry().link == "STALE"
+    finally:
+        await base.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
