@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import sys
 import time
 
 import pytest
@@ -29,6 +30,12 @@ numbers = itertools.count()
 def base_of(wheels, limits=LIMITS, **more):
     spec = DriverSpec(RobotId("trial"), 1.0, 0.0, frozenset(), frozenset({"motors"}))
     return Differential(wheels, spec, Geometry(0.1, 0.4), limits, **more)
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what changes is set by a thread
+            await asyncio.sleep(0.01)
 
 
 async def drive(base, vx, times=20):
@@ -95,7 +102,7 @@ def test_impossible_arguments_are_refused():
 
 
 def test_a_bus_that_cannot_be_had_says_how(channel):
-    with pytest.raises(DeviceError, match="no-such-interface|use a CAN interface"):
+    with pytest.raises(DeviceError, match=r"no-such-interface|use a CAN interface"):
         ODriveWheels(channel, interface="no-such-interface").open(0.1)
 
 
@@ -108,9 +115,7 @@ async def test_bus_off_is_told_and_ends_telemetry(channel, monkeypatch):
         bus = base._wheels._bus
         monkeypatch.setattr(type(bus), "state", property(lambda _self: can.BusState.ERROR))
         monkeypatch.setattr(bus, "recv", lambda timeout=None: can.Message(is_error_frame=True))
-        async with asyncio.timeout(5):
-            while "bus off" not in base.trouble():
-                await asyncio.sleep(0.01)
+        await until(lambda: "bus off" in base.trouble())
         await base.close()
 
 
@@ -208,9 +213,7 @@ async def test_an_unplugged_cable_is_told_and_stale(vesc):
     base = base_of(VescWheels(vesc.port))
     await base.open(timeout_s=3.0)
     vesc.unplug()
-    async with asyncio.timeout(5):
-        while base.telemetry().link is Link.UP or not base.trouble():
-            await asyncio.sleep(0.01)
+    await until(lambda: base.telemetry().link is not Link.UP and base.trouble())
     assert base.trouble().startswith("vesc ")
     await base.close()
 
@@ -246,3 +249,40 @@ async def test_a_restart_of_the_firmware_is_rebased(vesc):
     assert after.odometer_m - before.odometer_m < 0.3
     assert after.battery.energy_out_j >= before.battery.energy_out_j
     await base.close()
+
+
+DRIVE_ON = """
+import asyncio, sys
+from fleet_market.body import DriverSpec
+from fleet_market_hardware.bases import Differential, Geometry
+from fleet_market_hardware.bases.differential import Limits
+from fleet_market_hardware.bases.vesc import VescWheels
+
+async def main():
+    spec = DriverSpec("doomed", 1.0, 0.0, frozenset(), frozenset())
+    base = Differential(VescWheels(sys.argv[1]), spec, Geometry(0.1, 0.4), Limits(1.0, 5.0, 2.0, 6.0))
+    await base.open(timeout_s=10.0)
+    while True:
+        await base.drive(0.5, 0.0, valid_s=0.3)
+        await base.next_telemetry(base.telemetry().seq, timeout_s=5.0)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.real
+async def test_a_killed_driver_leaves_a_base_that_stops(vesc):
+    driver = await asyncio.create_subprocess_exec(sys.executable, "-c", DRIVE_ON, vesc.port)
+    try:
+        async with asyncio.timeout(20):
+            while vesc.plant.rate[0] < 4.0:  # noqa: ASYNC110 - the emulator is a thread
+                await asyncio.sleep(0.01)
+        driver.kill()
+        killed = time.monotonic()
+        await until(lambda: vesc.plant.target == [0.0, 0.0])
+        assert time.monotonic() - killed < DEAD_MAN_S + 0.1
+        await until(lambda: abs(vesc.plant.rate[0]) < 0.01)
+    finally:
+        if driver.returncode is None:
+            driver.kill()
+        await driver.wait()

@@ -37,7 +37,7 @@ def supply(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name, text in {"type": "Battery", "status": "Discharging", "capacity": "64"}.items():
         (folder / name).write_text(text)
-    import fleet_market_hardware.batteries.sysfs as sysfs
+    from fleet_market_hardware.batteries import sysfs
 
     monkeypatch.setattr(sysfs.SysfsBattery.__init__, "__kwdefaults__", {"root": folder.parent})
 

@@ -1,7 +1,7 @@
 """Two CiA 402 servo drives on CANopen (`canopen`), in profile velocity mode, over SDO.
 
-The device's own dead-man: each drive is told to expect our heartbeat (0x1016) and to quick-stop when it stays away (0x6007 = 3).
-A drive without these objects is used all the same, and says so in `doubts`.
+The device's own dead-man: each drive is told to expect our heartbeat (0x1016) and to quick-stop when it stays away
+(0x6007 = 3). A drive without these objects is used all the same, and says so in `doubts`.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class Cia402Wheels:
             wheels.append(wheel)
         millivolts = self._read(self._nodes[0], CIA_DC_LINK_MV)
         volts = None if millivolts is None else self.doubts.believe("voltage_v", millivolts / 1000)
-        return WheelsReading(*wheels, voltage_v=volts)
+        return WheelsReading(wheels[0], wheels[1], voltage_v=volts)
 
     def halt(self) -> None:
         """Quick-stop both drives."""

@@ -1,7 +1,8 @@
 """iRobot Create 2 on a serial port, over its sensor stream.
 
-The Create 2 has NO dead-man of its own: told a speed, it drives on when its computer dies. Safe mode stops it at a cliff, when a
-wheel drops and when it charges, not for silence. This driver's dead-man lives in its thread: kill -9 does not stop the robot.
+The Create 2 has NO dead-man of its own: told a speed, it drives on when its computer dies. Safe mode stops it at a cliff,
+when a wheel drops and when it charges, not for silence. This driver's dead-man lives in its thread: kill -9 does not stop
+the robot.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, Telemetry
-from fleet_market_hardware.batteries.monitor import Monitor
 from fleet_market_hardware.bases.geometry import Fence, Geometry
 from fleet_market_hardware.bases.odometry import Odometry
 from fleet_market_hardware.bases.wheels import Wheels, WheelsReading
+from fleet_market_hardware.batteries.monitor import Monitor
 from fleet_market_hardware.counters import Rising
 from fleet_market_hardware.devices import DeviceSilentError, Doubt
 

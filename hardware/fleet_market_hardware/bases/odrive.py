@@ -23,6 +23,7 @@ from fleet_market_hardware.tables import (
     ODRIVE_CLOSED_LOOP,
     ODRIVE_IDLE,
     ODRIVE_INPUT_PASSTHROUGH,
+    ODRIVE_MAX_NODE,
     ODRIVE_VELOCITY_CONTROL,
     ODrive,
 )
@@ -79,8 +80,8 @@ class ODriveWheels:
         if left == right:
             raise DeviceError(self.name, "right", right, "give the two axes different node ids")
         for side, node in (("left", left), ("right", right)):
-            if not 0 <= node <= cansimple.ODRIVE_MAX_NODE:
-                raise DeviceError(self.name, side, node, f"use a node id of 0 to {cansimple.ODRIVE_MAX_NODE}")
+            if not 0 <= node <= ODRIVE_MAX_NODE:
+                raise DeviceError(self.name, side, node, f"use a node id of 0 to {ODRIVE_MAX_NODE}")
         self.doubts = Doubts(self.name)
         self._channel, self._interface, self._options = channel, interface, options or {}
         self._left = _Axis(left, -1.0 if invert_left else 1.0)

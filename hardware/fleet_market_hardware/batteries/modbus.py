@@ -123,8 +123,12 @@ class ModbusBattery:
         """Read every register of the map once."""
         told = {field: decode(self._words(r), r) for field, r in self._map.registers.items()}
         believe = self.doubts.believe
-        fields = ("soc", "voltage_v", "current_a", "temperature_c")
-        battery = Battery(**{f: believe(f, told.get(f)) for f in fields})
+        battery = Battery(
+            soc=believe("soc", told.get("soc")),
+            voltage_v=believe("voltage_v", told.get("voltage_v")),
+            current_a=believe("current_a", told.get("current_a")),
+            temperature_c=believe("temperature_c", told.get("temperature_c")),
+        )
         return Reading(
             battery, cycles=believe("cycles", told.get("cycles")), health=believe("health", told.get("health")),
             capacity_ah=told.get("capacity_ah"),

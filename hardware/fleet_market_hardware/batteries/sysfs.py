@@ -1,4 +1,7 @@
-"""Any gauge that the Linux kernel has a driver for: ``/sys/class/power_supply`` (Documentation/ABI/testing/sysfs-class-power)."""
+"""Any gauge that the Linux kernel has a driver for: ``/sys/class/power_supply``.
+
+Files and units: the kernel's Documentation/ABI/testing/sysfs-class-power.
+"""
 
 from __future__ import annotations
 
