@@ -46,6 +46,9 @@ class _Part(BaseModel):
 class ODriveBase(_Part):
     """Two axes of ODrives; see `bases.odrive.ODriveWheels`."""
 
+    one_board: bool = False
+    """Both axes on one board, as on the ODrive 3.6."""
+
     type: Literal["odrive"]
     channel: str
     interface: str = "socketcan"

@@ -87,6 +87,8 @@ CREATE_MAX_MM_S, CREATE_COUNTS_PER_TURN = 500, 508.8
 CREATE_WHEEL_RADIUS_M, CREATE_TRACK_M = 0.036, 0.235
 CREATE_CHARGING: Final = (1, 2, 3)
 """Charging states: reconditioning, full and trickle charging."""
+CREATE_DRIVING_MODES: Final = (2, 3)
+"""Open Interface modes that take drive commands: safe and full."""
 
 # --- Smart Battery Data Specification 1.1 (SBS), commands; all words little-endian [sheet] ---------------------------
 

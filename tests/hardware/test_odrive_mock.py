@@ -59,3 +59,30 @@ async def test_the_mock_of_others_follows_our_base():
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_current_that_is_not_told_any_more_is_not_known(monkeypatch):
+    from fleet_market_hardware.bases import odrive
+    from fleet_market_hardware.emulators.odrive import ODriveEmulator
+
+    channel = f"stale-{random.SystemRandom().random()}"
+    with ODriveEmulator(channel) as emulator:
+        spec = DriverSpec(RobotId("r"), 1.0, 0.0, frozenset(), frozenset({"motors"}))
+        wheels = ODriveWheels(channel, interface="virtual")
+        base = Differential(wheels, spec, Geometry(0.1, 0.4), Limits(1.0, 2.0, 2.0, 6.0))
+        await base.open(timeout_s=5.0)
+
+        async def until(condition):
+            async with asyncio.timeout(5.0):
+                while not condition(seen := await base.next_telemetry(base.telemetry().seq, timeout_s=2.0)):
+                    pass
+                return seen
+
+        seen = await until(lambda t: t.battery.current_a is not None)
+        assert (seen.battery.voltage_v, seen.battery.current_a) == (pytest.approx(24.1), pytest.approx(-0.4))
+        monkeypatch.setattr(odrive, "FRESH_S", 0.3)
+        monkeypatch.setattr(emulator, "_answer", lambda side, command: None)
+        seen = await until(lambda t: t.battery.current_a is None)
+        assert seen.battery.voltage_v is None
+        assert seen.link == "UP"
+        await base.close()

@@ -20,6 +20,7 @@ from fleet_market_hardware.devices import DeviceSilentError, Doubts
 from fleet_market_hardware.tables import (
     CREATE_CHARGING,
     CREATE_COUNTS_PER_TURN,
+    CREATE_DRIVING_MODES,
     CREATE_GROUP,
     CREATE_WHEEL_RADIUS_M,
     Create,
@@ -89,6 +90,8 @@ class Create2Wheels:
         rates = self._rates()
         over = told.over_current
         faults = ["over current" if over & bit else "" for bit in (0x10, 0x08)]
+        if told.mode not in CREATE_DRIVING_MODES:
+            faults[0] = "not in safe mode: a cliff, a lifted wheel or the charger has ended it"
         soc = None
         if told.capacity_ah > 0:
             soc = self.doubts.believe("soc", told.charge_ah / told.capacity_ah)

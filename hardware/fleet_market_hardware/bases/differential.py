@@ -99,9 +99,13 @@ class Differential:
             return
         begun, before = time.monotonic(), self._shown.seq
         self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
-        await asyncio.to_thread(self._wheels.open, timeout_s)
-        if self._gauge is not None:
-            await asyncio.to_thread(self._gauge.open, timeout_s)
+        try:
+            await asyncio.to_thread(self._wheels.open, timeout_s)
+            if self._gauge is not None:
+                await asyncio.to_thread(self._gauge.open, timeout_s)
+        except BaseException:
+            self._wheels.close()  # no motor stays on for an opening that failed
+            raise
         self._ending.clear()
         self._thread = threading.Thread(target=self._run, name=self._wheels.name, daemon=True)
         self._thread.start()

@@ -33,6 +33,8 @@ MAX_FRAMES = 2000
 RECV_S = 0.05
 ASK_S = 0.5
 """Values that an axis does not send by itself are asked for this often."""
+FRESH_S = 2.0
+"""What an axis has not said for longer is not known any more."""
 ASKED = (ODrive.BUS_VOLTAGE_CURRENT, ODrive.TORQUES, ODrive.TEMPERATURE)
 
 
@@ -41,7 +43,9 @@ class _Axis:
     node: int
     sign: float
     heartbeat: Heartbeat | None = None
-    pairs: dict[int, Pair] = field(default_factory=dict)
+    pairs: dict[int, tuple[float, Pair]] = field(default_factory=dict)
+    """By command: when it came, and what it said."""
+    beat_s: float = 0.0
     fresh: bool = False
 
 
@@ -58,6 +62,8 @@ class ODriveWheels:
         Turns of the motor per turn of the wheel.
     invert_left, invert_right : bool
         Whether the wheel drives backward when its motor turns forward.
+    one_board : bool
+        Whether both axes are on one board (ODrive 3.6): each then tells the current of the board.
     options : dict, optional
         Further arguments of `can.Bus`, e.g. ``{"bitrate": 250000}``.
     """
@@ -74,6 +80,7 @@ class ODriveWheels:
         gear_ratio: float = 1.0,
         invert_left: bool = False,
         invert_right: bool = True,
+        one_board: bool = False,
         options: dict[str, Any] | None = None,
     ) -> None:
         self.name = f"odrive {interface} {channel}"
@@ -86,6 +93,7 @@ class ODriveWheels:
         self._channel, self._interface, self._options = channel, interface, options or {}
         self._left = _Axis(left, -1.0 if invert_left else 1.0)
         self._right = _Axis(right, -1.0 if invert_right else 1.0)
+        self._one_board = one_board
         self._rate = gear_ratio / math.tau
         self._bus: Any = None
         self._strangers: set[int] = set()
@@ -132,10 +140,12 @@ class ODriveWheels:
         if not (self._left.fresh and self._right.fresh):
             return None
         self._left.fresh = self._right.fresh = False
-        bus = self._left.pairs.get(ODrive.BUS_VOLTAGE_CURRENT)
-        current = [axis.pairs.get(ODrive.BUS_VOLTAGE_CURRENT) for axis in self._axes]
+        bus = _recent(self._left, ODrive.BUS_VOLTAGE_CURRENT)
+        other = bus if self._one_board else _recent(self._right, ODrive.BUS_VOLTAGE_CURRENT)
         voltage = None if bus is None else self.doubts.believe("voltage_v", bus.first)
-        drawn = None if voltage is None else -sum(pair.second for pair in current if pair is not None)
+        drawn = None
+        if voltage is not None and bus is not None and other is not None:
+            drawn = -bus.second if self._one_board else -bus.second - other.second
         return WheelsReading(
             self._wheel("left", self._left),
             self._wheel("right", self._right),
@@ -218,19 +228,21 @@ class ODriveWheels:
             self.doubts.say(f"node {node} command {command:#04x}", math.nan, error.detail)
             return
         if isinstance(told, Heartbeat):
-            axis.heartbeat = told
+            axis.heartbeat, axis.beat_s = told, time.monotonic()
         elif told is not None:
-            axis.pairs[command] = told
+            axis.pairs[command] = time.monotonic(), told
             axis.fresh |= command == ODrive.ENCODER_ESTIMATES
 
     def _wheel(self, side: str, axis: _Axis) -> Wheel:
-        estimates, torques = axis.pairs[ODrive.ENCODER_ESTIMATES], axis.pairs.get(ODrive.TORQUES)
-        temperature = axis.pairs.get(ODrive.TEMPERATURE)
+        estimates, torques = axis.pairs[ODrive.ENCODER_ESTIMATES][1], _recent(axis, ODrive.TORQUES)
+        temperature = _recent(axis, ODrive.TEMPERATURE)
         if temperature is not None:
             self.doubts.believe(f"{side} motor_temperature_c", temperature.second, "motor_temperature_c")
         torque = None if torques is None else axis.sign * torques.second * self._rate * math.tau
         heartbeat = axis.heartbeat
         fault = "" if heartbeat is None or not heartbeat.error else f"node {axis.node}: axis error {heartbeat.error:#x}"
+        if time.monotonic() - axis.beat_s > FRESH_S:
+            fault = f"node {axis.node}: no heartbeat for {FRESH_S:g} s"
         return Wheel(
             axis.sign * estimates.first / self._rate,
             self.doubts.believe(f"{side} velocity_rad_s", axis.sign * estimates.second / self._rate, "velocity_rad_s"),
@@ -252,6 +264,12 @@ class ODriveWheels:
         with contextlib.suppress(NotImplementedError):
             if self._bus.state is can.BusState.ERROR:
                 raise OSError("CAN: bus off: check bit rate, wiring and termination, then restart the interface")
+
+
+def _recent(axis: _Axis, command: ODrive) -> Pair | None:
+    """Return what the axis said lately; None if it has not said it for `FRESH_S`."""
+    when, pair = axis.pairs.get(command, (-math.inf, None))
+    return pair if time.monotonic() - when < FRESH_S else None
 
 
 def _message(node: int, command: ODrive, data: bytes | None) -> can.Message:
