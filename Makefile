@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup ros demo test check bench nightly clean mosquitto postgres
+.PHONY: setup ros demo test check bench nightly clean mosquitto postgres vda5050-peer
 
 setup: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ ros: setup
 # The second store's server: where there is none, from apt. Tests start a cluster of their own on loopback.
 postgres: setup
 	$(BIN)/python -m fleet_market.testing.postgres
+
+# VDA 5050 software of others, which the bridge is tried on; Node.js and npm come from apt where there are none.
+vda5050-peer: setup
+	$(BIN)/python -m fleet_market_hardware.vda5050.peer
 
 # The main job: a fleet of six ROS 2 robots trades and drives in PyBullet for about two minutes; results in out/demo.
 demo: mosquitto
@@ -45,7 +49,7 @@ nightly: mosquitto postgres
 	$(BIN)/python -m benchmarks.nightly
 
 # What starts no processes runs on all cores; what does has them to itself.
-test: check mosquitto postgres ros
+test: check mosquitto postgres ros vda5050-peer
 	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
 	$(BIN)/python -m pytest -m real

@@ -32,7 +32,7 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import MAIN_ZONE, CustomerId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Ask, Award, Call, OrderReply, Position, PostOrder, Settle
+from fleet_market.protocol.messages import Ask, Award, Call, OrderReply, Position, PostOrder, Route, RouteRequest, Settle
 from fleet_market_ros import discovery
 
 CELL_M, COLUMN_M, ROW_M, MARGIN_M = 0.1, 4.0, 9.0, 3.0
@@ -56,7 +56,12 @@ class Seen:
     asked: set[tuple[str, str]] = field(default_factory=set)
     bidding_s: dict[str, float] = field(default_factory=dict)
     """When each robot has first answered a call."""
-    awards: list[tuple[str, float]] = field(default_factory=list)
+    awards: list[tuple[str, float, bool]] = field(default_factory=list)
+    """Robot, time, and whether it had nothing to do."""
+    idle: dict[str, bool] = field(default_factory=dict)
+    asked_way: dict[str, float] = field(default_factory=dict)
+    got_way: dict[str, float] = field(default_factory=dict)
+    """When each robot has last asked for a right of way, and got it."""
     settled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     moving: list[int] = field(default_factory=lambda: [0, 0])
     """Positions of robots that stood, and that moved."""
@@ -72,11 +77,16 @@ class Seen:
                 self.asked.add((body.call, who.name))
                 self.bidding_s.setdefault(who.name, now_s)
             case Award():
-                self.awards.append((who.name, now_s))
+                self.awards.append((who.name, now_s, self.idle.get(who.name, False)))
+            case RouteRequest():
+                self.asked_way[who.name] = now_s
+            case Route():
+                self.got_way[who.name] = now_s
             case Settle():
                 self.settled[who.name] += 1
             case Position():
                 self.moving[body.moving] += 1
+                self.idle[who.name] = body.doing == "idle" and body.queue == 0
 
     def missed(self, now_s: float, since_s: float) -> tuple[int, int]:
         """Return how many calls were not answered, and how many there were since a time."""
@@ -193,8 +203,8 @@ async def floor(folder: Path, count: int, *, speed: float, composed: str = "") -
 
 def _watched() -> list[tuple[str, int]]:
     zone, robot = topics.zone(MAIN_ZONE, "call"), "+"
-    kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle")]
-    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position")]
+    kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle", "route")]
+    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position", "route")]
     return [(zone, 1), *kinds, *said]
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from unittest import mock
 
-from benchmarks._ros_floor import Floor, floor
+from benchmarks._ros_floor import Floor, Seen, floor
 from benchmarks.report import Options, Row, main
 
 IDLE_CPU, DRIVING_CPU, RSS_MB = 5.0, 10.0, 110.0
@@ -66,7 +66,7 @@ def measure(options: Options) -> Iterable[Row]:
         if "many" in chosen:
             yield from asyncio.run(_start_up(root / "many", MANY))
         if "composed" in chosen:
-            for executor in ("single", "events"):
+            for executor in options.more.executors:
                 yield from asyncio.run(_composed(root / executor, options.more.composed, executor))
 
 
@@ -80,18 +80,23 @@ class Motion:
     commanded_s: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)
     taken_ms: list[float] = field(default_factory=list)
+    own_ms: list[float] = field(default_factory=list)
+    """The same without the wait for the traffic control's answer."""
     taken_awards: int = 0
 
-    def award(self, robot: str, at_s: float) -> None:
-        """Take note of an award to a robot; counts if the robot stands."""
-        if at_s - self.commanded_s.get(robot, 0.0) > STILL_S:
+    def award(self, robot: str, at_s: float, idle: bool) -> None:  # noqa: FBT001 - a row of `Seen.awards`
+        """Take note of an award to a robot; counts if it stands and has nothing else to do, e.g. to load."""
+        if idle and at_s - self.commanded_s.get(robot, 0.0) > STILL_S:
             self.waiting.setdefault(robot, at_s)
 
-    def command(self, robot: str, at_s: float) -> None:
+    def command(self, robot: str, at_s: float, seen: Seen) -> None:
         """Take note of a command that is not zero."""
         self.commanded_s[robot] = at_s
         if (since_s := self.waiting.pop(robot, None)) is not None:
             self.taken_ms.append(1000 * (at_s - since_s))
+            asked_s, got_s = seen.asked_way.get(robot, at_s), seen.got_way.get(robot, at_s)
+            if since_s <= asked_s <= got_s <= at_s:
+                self.own_ms.append(1000 * (at_s - got_s + asked_s - since_s))
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +116,7 @@ async def _motions(it: Floor) -> AsyncIterator[Motion]:
                         motion.award(*it.seen.awards[motion.taken_awards])
                         motion.taken_awards += 1
                     if command.linear.x or command.angular.z:
-                        motion.command(robot, time.monotonic())
+                        motion.command(robot, time.monotonic(), it.seen)
 
                 ros.subscribe(Twist, f"/{robot}/cmd_vel", heard, depth=100)
             yield motion
@@ -143,7 +148,8 @@ async def _loaded(folder: Path, plan: Plan, what: str) -> list[Row]:
         Row(f"{what}: CPU driving, worst node", max(busy), "% of a core", DRIVING_CPU, note=f"median {median(busy):.1f}"),
         Row(f"{what}: RSS, worst node", max(memory[2].values()), "MB", RSS_MB),
         Row(f"{what}: growth, worst node", max(growth), "MB/h", GROWTH_MB_PER_H, note="second half of the driving"),
-        _motion_row(what, motion),
+        _motion_row(f"{what}: award to first motion command, p99", motion.taken_ms, "right of way included"),
+        _motion_row(f"{what}: the robot's own share of that, p99", motion.own_ms, "without the traffic control's answer"),
     ]
     if idle:
         rows.insert(
@@ -157,13 +163,12 @@ def _moving_share(it: Floor) -> float:
     return moved / max(1, stood + moved)
 
 
-def _motion_row(what: str, motion: Motion) -> Row:
-    name = f"{what}: award to first motion command, p99"
-    if not motion.taken_ms:
-        return Row(name, None, "ms", MOTION_MS, note="no robot stood when it won")
-    ordered = sorted(motion.taken_ms)
+def _motion_row(name: str, taken_ms: list[float], about: str) -> Row:
+    if not taken_ms:
+        return Row(name, None, "ms", MOTION_MS, note="no robot was idle when it won")
+    ordered = sorted(taken_ms)
     worst = ordered[min(len(ordered) - 1, int(QUANTILE * len(ordered)))]
-    note = f"{len(ordered)} awards to standing robots, median {median(ordered):.0f} ms; right of way included"
+    note = f"{len(ordered)} awards to idle robots, median {median(ordered):.0f} ms; {about}"
     return Row(name, worst, "ms", MOTION_MS, note=note)
 
 
@@ -237,7 +242,7 @@ async def _composed(folder: Path, count: int, executor: str) -> list[Row]:
 
 
 def _traders(it: Floor) -> set[str]:
-    return {robot for robot, _ in it.seen.awards}
+    return {robot for robot, _, _ in it.seen.awards}
 
 
 def _shuffled(count: int) -> Iterator[int]:
@@ -249,6 +254,7 @@ def _shuffled(count: int) -> Iterator[int]:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parts = ("ten", "hour", "many", "composed")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="of a full run")
+    parser.add_argument("--executors", nargs="+", choices=("single", "events"), default=["single", "events"])
     parser.add_argument("--composed", type=int, default=COMPOSED, metavar="N", help=f"robots in one process ({COMPOSED})")
 
 

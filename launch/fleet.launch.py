@@ -16,7 +16,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("fleet", description="Fleet file: zone, terms, customers, places, robots."),
     DeclareLaunchArgument("map", default_value="", description="Map; empty: the one that the fleet file names."),
     DeclareLaunchArgument("mqtt", default_value="127.0.0.1:1883", description="MQTT broker of the market, HOST:PORT."),
-    DeclareLaunchArgument("driver", default_value="base", description="Of all robots; `fleet-market driver list`."),
+    DeclareLaunchArgument("driver", default_value="", description="Of all robots; empty: as the fleet file says of each."),
     DeclareLaunchArgument("robots", default_value="", description="Ids, with commas between; empty: all of the file."),
     DeclareLaunchArgument("keys", default_value="", description="Folder of keys; empty: unsigned, loopback only."),
     DeclareLaunchArgument("out", default_value="out/fleet", description="Folder for what robots learn."),

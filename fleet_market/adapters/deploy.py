@@ -91,6 +91,8 @@ log_level = "info"
 # log_file = "/var/log/fleet-market/market.log"   # journald keeps the log without it
 # log_file_bytes = 50000000
 # log_files = 5
+# retention_folder = "/var/lib/fleet-market/archives"   # what is old is moved there; all is kept without it
+# retention_days = 90
 drain_s = 3.0       # how long an orderly end waits for receipts
 """
 

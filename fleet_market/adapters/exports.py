@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from fleet_market.adapters.auditing import opened_with
 from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.stores import open_reader
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, StoreError
 from fleet_market.ids import MAIN_ZONE, ZoneId
-from fleet_market.ledger import Event, Metrics
+from fleet_market.ledger import Event, Head, Metrics, Opening
 
 BOOKS_FORMAT, LOG_FORMAT, VERSION = "fleet-market books", "fleet-market event log", 1
+OPENED_VERSION = 2
+"""Of books that do not begin with the first transfer."""
 TRANSFER_FIELDS = (
     "seq", "timestamp_ns", "id", "kind", "debit", "credit", "amount_uc", "pending", "reference", "expires_ns", "hash",
 )  # fmt: skip
@@ -45,28 +48,51 @@ def write_csv(reader: Reads, file: IO[str]) -> int:
 
 
 def write_books(reader: Reads, file: IO[str]) -> int:
-    """Write journal, heads, balances and published metrics, a JSON object a line; return the number of transfers."""
-    _line(file, {"format": BOOKS_FORMAT, "version": VERSION})
-    count, last = 0, "0" * 64
+    """Write journal, heads, balances and published metrics, a JSON object a line; return the number of transfers.
+
+    Where the beginning is archived, they begin with what was there before the first row that is not.
+    """
+    anchor, balances = reader.anchor(), reader.balances()
+    _line(file, {"format": BOOKS_FORMAT, "version": OPENED_VERSION if anchor.event_seq else VERSION})
+    if anchor.event_seq:
+        _write_opening(opened_with(reader, balances, reader.journal()), file)
+    count, last = anchor.journal_seq, anchor.journal_hash
     for entry in reader.journal():
         _line(file, {"row": "transfer", **dict(zip(TRANSFER_FIELDS, entry.fields(), strict=True))})
         count, last = count + 1, entry.hash
     for h in reader.heads():
-        row = {"day": h.day, "seq": h.seq, "hash": h.hash, "key_id": h.key_id, "signature": h.signature.hex()}
-        _line(file, {"row": "head", **row})
-    balances = reader.balances()
+        _line(file, head_row(h))
     for account_id, balance in balances.items():
         _line(file, {"row": "account", "id": account_id, **{name: getattr(balance, name) for name in SUMS}})
     _line(file, {"row": "published", "transfers": count, "journal_hash": last, **Metrics.of(balances).as_dict()})
     return count
 
 
+def _write_opening(opening: Opening, file: IO[str]) -> None:
+    """Write what was there before the first transfer, where those before it are archived."""
+    after = opening.after
+    row = {"transfers": after.journal_seq, "hash": after.journal_hash, "timestamp_ns": after.journal_ns}
+    _line(file, {"row": "opening", **row})
+    for entry in opening.carried:
+        _line(file, {"row": "carried", **dict(zip(TRANSFER_FIELDS, entry.fields(), strict=True))})
+    for account_id, balance in opening.balances.items():
+        _line(file, {"row": "opened", "id": account_id, **{name: getattr(balance, name) for name in SUMS}})
+
+
 def write_log(reader: Reads, file: IO[str]) -> int:
-    """Write the event log, a JSON object a line; return the number of events."""
+    """Write the event log, a JSON object a line; return the number of events.
+
+    Raises
+    ------
+    StoreError
+        If its beginning is archived and not named: it could not be replayed.
+    """
+    if last := reader.anchor().event_seq:
+        raise StoreError(f"events 1 to {last} are archived: name the archives by --archive")
     _line(file, {"format": LOG_FORMAT, "version": VERSION})
     count = 0
     for event in reader.events():
-        fields = [_text(value) for value in event.fields()]
+        fields = [text_of(value) for value in event.fields()]
         _line(file, dict(zip(EVENT_FIELDS, fields, strict=True)))
         count += 1
     return count
@@ -94,13 +120,20 @@ def read_log(path: Path) -> Iterator[Event]:
 def _logged(row: dict[str, Any], *, first: bool) -> Event | None:
     """Return the event of a line; the first line holds none."""
     if not first:
-        return _event(row)
+        return event_of(row)
     if (row.get("format"), row.get("version")) != (LOG_FORMAT, VERSION):
         raise ValueError(f"format {row.get('format')!r} {row.get('version')!r}")
     return None
 
 
-def _event(row: dict[str, Any]) -> Event:
+def head_row(head: Head) -> dict[str, Any]:
+    """Return the line of a signed head."""
+    row = {"day": head.day, "seq": head.seq, "hash": head.hash, "key_id": head.key_id, "signature": head.signature.hex()}
+    return {"row": "head", **row}
+
+
+def event_of(row: dict[str, Any]) -> Event:
+    """Return the event of a line; raises `KeyError`, `AttributeError` or `ValueError` if it is damaged."""
     values = [row[name] for name in EVENT_FIELDS]
     for index in (5, 6, 8):
         if values[index] is not None:
@@ -108,7 +141,7 @@ def _event(row: dict[str, Any]) -> Event:
     return Event.of(values)
 
 
-def _text(value: str | int | bytes | None) -> str | int | None:
+def text_of(value: str | int | bytes | None) -> str | int | None:
     """Return bytes as text that turns back into the same bytes, whatever they are."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 

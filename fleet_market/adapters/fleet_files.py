@@ -30,7 +30,7 @@ FLEET_FIELDS = {"zone", "map", "market", "tariff", "customers", "places", "charg
 SURFACE_FIELDS = {"class", "corners", "grade", "rolling", "friction"}
 MORE_ORDER_COLUMNS = ("priority", "lateness_per_h", "value", "after", "group")
 """May be left out; an empty field stands for none."""
-ROBOT_FIELDS = {"id", "type", "owner", "start", "soc"}
+ROBOT_FIELDS = {"id", "type", "owner", "start", "soc", "driver"}
 T = TypeVar("T", bound=Identifier)
 
 MAX_ROBOTS, MAX_PLACES, MAX_ROWS = 1000, 10_000, 100_000
@@ -211,7 +211,9 @@ def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> 
         names[robot.ros_namespace] = robot
         if entry.get("type") not in types:
             raise InputError(source, f"{where}.type", entry.get("type"), f"use one of {', '.join(sorted(types))}")
-        start = entry.get("start", "auto")
+        start, driver = entry.get("start", "auto"), entry.get("driver", "base")
+        if not isinstance(driver, str) or not driver:
+            raise InputError(source, f"{where}.driver", driver, "name a driver, e.g. base or nav2")
         robots.append(
             FleetRobot(
                 id=robot,
@@ -219,6 +221,7 @@ def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> 
                 owner=_id(OwnerId, entry.get("owner", robot), source, f"{where}.owner"),
                 start=None if start == "auto" else _pose(start, source, f"{where}.start"),
                 soc=_number(entry.get("soc", 0.9), source, f"{where}.soc", 0, 1),
+                driver=driver,
             )
         )
     return tuple(robots)

@@ -21,18 +21,21 @@ from psycopg.conninfo import conninfo_to_dict
 from fleet_market.adapters.store_base import (
     EVENT,
     MOVE,
+    OLD_EVENTS,
+    OLD_JOURNAL,
     OLD_SNAPSHOTS,
     TABLES,
     Group,
     Reads,
     Row,
+    insist_on_cut,
     insist_on_present,
     migrations,
     pending_migrations,
 )
 from fleet_market.errors import InputError, LeaseLostError, LedgerMismatchError, StoreError
 from fleet_market.ids import MAIN_ZONE, ZoneId
-from fleet_market.ledger import Balance, Event
+from fleet_market.ledger import Balance, Cut, Event
 from fleet_market.ports import Lease
 
 SCHEMA = "fleet_market"
@@ -53,6 +56,7 @@ FETCH_ROWS = 2000
 _COLUMNS = {
     "event": ("bigint", "bigint", "text", "text", "bigint", "bytea", "bytea", "text", "bytea", "text", "text"),
     "journal": ("bigint", "bigint", "text", "text", "text", "text", "bigint", "text", "text", "bigint", "text"),
+    "archive": ("bigint", "text", "bigint", "text", "bigint", "text", "text"),
     "head": ("bigint", "bigint", "text", "text", "bytea"),
     "outbox (id, topic, payload, digest)": ("text", "text", "bytea", "text"),
     "account (id)": ("text",),
@@ -216,6 +220,33 @@ class PostgresStore(PostgresReader):
                 with cursor.copy(sql(f"COPY {_LOAD.get(table, table)} FROM STDIN")) as copy:
                     for row in source.rows(table):
                         copy.write_row(row)
+
+    def forget(self, cut: Cut) -> None:
+        """Delete what lies in an archive, and record where the chains go on, in one transaction.
+
+        Raises
+        ------
+        LeaseLostError
+            If another daemon has taken over the zone; nothing is deleted.
+        StoreError
+            If the archive is not that of the beginning of this store, or the database cannot be written; nothing is
+            deleted, or it is not known whether it was.
+        """
+        end = cut.end
+        try:
+            with told(self.name), self._db.transaction():
+                self._insist_on_lease(self._ask_lease())
+                insist_on_cut(self, cut)
+                self._insert("archive", [(*end.fields(), cut.file, cut.sha256)])
+                self._db.execute(
+                    "INSERT INTO snapshot VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                    (end.event_seq + 1, zlib.compress(cut.snapshot, level=1)),
+                )
+                self._db.execute(sql(OLD_SNAPSHOTS))
+                self._db.execute(sql(OLD_EVENTS.replace("?", "%s")), (end.event_seq,))
+                self._db.execute(sql(OLD_JOURNAL.replace("?", "%s")), (end.journal_seq, end.journal_seq))
+        except psycopg.IntegrityError as error:
+            raise StoreError(f"{self.name}: nothing was archived: {error}") from error
 
     def _write(self, group: Group) -> None:
         held = self._ask_lease()

@@ -17,6 +17,8 @@ from fleet_market.adapters.stores import is_postgres
 from fleet_market.errors import InputError
 
 DEFAULT_MQTT = "127.0.0.1:1883"
+AGE_DAYS = 90.0
+"""Inputs stay in the database for this long where they are archived. [assumption]"""
 DRAIN_S = 3.0
 """How long an orderly end waits for what must arrive to be confirmed. [assumption]"""
 ENVIRONMENT = "FLEET_MARKET_"
@@ -66,6 +68,8 @@ class ServiceConfig(ControlConfig):
     seed: str = Field("0", max_length=64, description="a text of at most 64 characters")
     simulated: bool = Field(default=False, description="true or false")
     metrics: int | None = Field(None, ge=1, le=65535, description="a port from 1 to 65535")
+    retention_folder: Path | None = Field(None, description="a folder for archives")
+    retention_days: float = Field(AGE_DAYS, ge=0.0, le=36_500.0, description="days from 0 to 36500")
     drain_s: float = Field(DRAIN_S, ge=0.0, le=600.0, description="seconds from 0 to 600")
     log_format: LogFormat = Field("text", description="text or json")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
@@ -91,12 +95,21 @@ def read_file(path: Path) -> dict[str, Setting]:
         raise InputError(str(path), "file", error.strerror, "name a TOML file that can be read") from None
     except ValueError as error:
         raise InputError(str(path), "file", str(error), "write TOML: lines like metrics = 9464") from None
+    content |= {f"retention_{key}": value for key, value in _table(content, "retention", path).items()}
     for key, value in content.items():
         if key not in ServiceConfig.model_fields:
             raise InputError(
                 str(path), key, value, f"there is no such key: use {', '.join(sorted(ServiceConfig.model_fields))}"
             )
     return {key: Setting(_located(key, value, path.parent), str(path)) for key, value in content.items()}
+
+
+def _table(content: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
+    """Take a table out of a file's content: its keys may stand in a table or, with its name before them, outside."""
+    table = content.pop(name, {})
+    if not isinstance(table, dict):
+        raise InputError(str(path), name, table, f"write a table: [{name}]")
+    return table
 
 
 def make(kind: type[ConfigType], settings: Mapping[str, Setting]) -> ConfigType:
@@ -133,7 +146,7 @@ def _located(key: str, value: Any, folder: Path) -> object:
     """Return the value with its paths in `folder`; what is no text is left to the check."""
     if isinstance(value, list):
         return tuple(_located(key, item, folder) for item in value)
-    paths = ("fleet", "map", "keys", "ledger_key", "control", "log_file", "database")
+    paths = ("fleet", "map", "keys", "ledger_key", "control", "log_file", "database", "retention_folder")
     if key in paths and isinstance(value, str) and value and not is_postgres(value):
         return str(folder / value)
     return value

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,17 +21,20 @@ from typing import IO, Any, Protocol, Self
 from fleet_market.adapters.store_base import (
     EVENT,
     MOVE,
+    OLD_EVENTS,
+    OLD_JOURNAL,
     OLD_SNAPSHOTS,
     TABLES,
     Group,
     Reads,
     Row,
+    insist_on_cut,
     insist_on_present,
     migrations,
     pending_migrations,
 )
 from fleet_market.errors import LedgerMismatchError, StoreError
-from fleet_market.ledger import Balance, Event
+from fleet_market.ledger import Balance, Cut, Event
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ _LOAD = {
     "account": "INSERT INTO account VALUES (?, ?, ?, ?, ?)",
     "journal": "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "outbox": "INSERT INTO outbox (id, topic, payload, digest) VALUES (?, ?, ?, ?)",
+    "archive": "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?)",
     "head": "INSERT INTO head VALUES (?, ?, ?, ?, ?)",
     "snapshot": "INSERT INTO snapshot VALUES (?, ?)",
 }
@@ -235,6 +240,29 @@ class SqliteStore(SqliteReader):
                     self._db.executemany(_LOAD[table], source.rows(table))
         except sqlite3.Error as error:
             raise _told(self.path, error) from error
+
+    def forget(self, cut: Cut) -> None:
+        """Delete what lies in an archive, and record where the chains go on, in one transaction.
+
+        The pages that become free are used again; the file becomes no smaller.
+
+        Raises
+        ------
+        StoreError
+            If the archive is not that of the beginning of this store, or the database cannot be written; nothing is
+            deleted.
+        """
+        try:
+            with self._transaction():
+                insist_on_cut(self, cut)
+                self._db.execute(_LOAD["archive"], (*cut.end.fields(), cut.file, cut.sha256))
+                row = (cut.end.event_seq + 1, zlib.compress(cut.snapshot, level=1))
+                self._db.execute(f"{_LOAD['snapshot']} ON CONFLICT DO NOTHING", row)
+                self._db.execute(OLD_SNAPSHOTS)
+                self._db.execute(OLD_EVENTS, (cut.end.event_seq,))
+                self._db.execute(OLD_JOURNAL, (cut.end.journal_seq, cut.end.journal_seq))
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: nothing was archived: {error}") from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

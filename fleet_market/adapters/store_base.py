@@ -12,7 +12,18 @@ from typing import Any
 
 from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId
-from fleet_market.ledger import GENESIS, Balance, Entry, Event, Head, OutboxRow, Snapshot, StoreRecord
+from fleet_market.ledger import (
+    START,
+    Anchor,
+    Balance,
+    Cut,
+    Entry,
+    Event,
+    Head,
+    OutboxRow,
+    Snapshot,
+    StoreRecord,
+)
 
 log = logging.getLogger(__name__)
 Row = tuple[Any, ...]
@@ -22,6 +33,7 @@ _JOURNAL = "SELECT seq, timestamp_ns, id, kind, debit, credit, amount_uc, pendin
 _ACCOUNT = "SELECT id, debits_posted, credits_posted, debits_pending, credits_pending FROM account"
 EVENTS, EVENTS_AFTER = f"{_EVENT} ORDER BY seq", f"{_EVENT} WHERE seq > ? ORDER BY seq"
 JOURNAL, JOURNAL_AFTER = f"{_JOURNAL} ORDER BY seq", f"{_JOURNAL} WHERE seq > ? ORDER BY seq"
+CARRIED = f"{_JOURNAL} WHERE seq <= ? ORDER BY seq"
 BALANCES = f"{_ACCOUNT} ORDER BY id"
 OPEN_BALANCES = (
     f"{_ACCOUNT} WHERE NOT (substr(id, 1, 7) = 'escrow:' AND debits_posted = credits_posted"
@@ -31,10 +43,27 @@ EVENT, EVENT_AT = f"{_EVENT} WHERE source = ? AND message_id = ?", f"{_EVENT} WH
 OUTBOX = "SELECT id, topic, payload, digest FROM outbox ORDER BY position"
 HEADS = "SELECT day, seq, hash, key_id, signature FROM head ORDER BY day"
 SNAPSHOTS = "SELECT seq, content FROM snapshot ORDER BY seq DESC"
-OLD_SNAPSHOTS = "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT 2)"
-"""Two are kept: the older one serves if the newer one is damaged."""
+ARCHIVES = (
+    "SELECT event_seq, event_hash, journal_seq, journal_hash, journal_ns, file, sha256 FROM archive ORDER BY event_seq"
+)
+ANCHOR = (
+    "SELECT event_seq, event_hash, journal_seq, journal_hash, journal_ns FROM archive"
+    " WHERE event_seq = (SELECT max(event_seq) FROM archive)"
+)
+OLD_SNAPSHOTS = (
+    "DELETE FROM snapshot WHERE seq NOT IN (SELECT seq FROM snapshot ORDER BY seq DESC LIMIT 2)"
+    " AND seq <> (SELECT coalesce(max(event_seq), 0) + 1 FROM archive)"
+)
+"""Two are kept: the older one serves if the newer one is damaged; and the one with which a shortened log begins."""
+OLD_EVENTS = "DELETE FROM event WHERE seq <= ?"
+OLD_JOURNAL = (
+    "DELETE FROM journal WHERE seq <= ? AND NOT (kind = 'hold' AND NOT EXISTS"
+    " (SELECT 1 FROM journal ended WHERE ended.pending = journal.id AND ended.seq <= ?))"
+)
+"""Holds that were open stay: those who end them refer to them."""
 TABLES = {
-    "event": EVENTS, "account": BALANCES, "journal": JOURNAL, "outbox": OUTBOX, "head": HEADS, "snapshot": SNAPSHOTS,
+    "archive": ARCHIVES, "event": EVENTS, "account": BALANCES, "journal": JOURNAL, "outbox": OUTBOX, "head": HEADS,
+    "snapshot": SNAPSHOTS,
 }  # fmt: skip
 """Every table with the question for all its rows, in an order in which they can be filled."""
 MOVE = """
@@ -112,9 +141,29 @@ class Reads:
         found = next(iter(list(self._rows(EVENT_AT, (seq,)))), None)
         return None if found is None else Event.of(found)
 
-    def journal(self, after: int = 0) -> Iterator[Entry]:
-        """Yield the rows of the journal, oldest first, those behind number `after`."""
-        for row in self._rows(JOURNAL_AFTER, (after,)):
+    def archives(self) -> tuple[tuple[Anchor, str, str], ...]:
+        """Return where each archive of the beginning ends, its name and its SHA-256, oldest first."""
+        return tuple((Anchor(*row[:5]), row[5], row[6]) for row in self._rows(ARCHIVES))
+
+    def anchor(self) -> Anchor:
+        """Return what the first rows that are kept here follow."""
+        return next((Anchor(*row) for row in list(self._rows(ANCHOR))), START)
+
+    def opening(self) -> Snapshot | None:
+        """Return the snapshot with which the log begins, None if it begins with the market, or it is damaged."""
+        first = self.anchor().event_seq + 1
+        return next((s for s in self.snapshots() if s.event.seq == first), None) if first > 1 else None
+
+    def carried(self) -> tuple[Entry, ...]:
+        """Return the archived rows of the journal that are kept all the same: holds that were open."""
+        return tuple(self._entries(CARRIED, self.anchor().journal_seq))
+
+    def journal(self, after: int = 0) -> Generator[Entry]:
+        """Yield the rows of the journal, oldest first, those behind number `after` that are not archived."""
+        return self._entries(JOURNAL_AFTER, max(after, self.anchor().journal_seq))
+
+    def _entries(self, query: str, seq: int) -> Generator[Entry]:
+        for row in self._rows(query, (seq,)):
             try:
                 yield Entry.of(row)
             except ValueError as error:
@@ -149,6 +198,7 @@ class Reads:
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield the snapshots that can be read, newest first."""
+        anchor = self.anchor()
         for seq, packed in list(self._rows(SNAPSHOTS)):
             try:
                 before, event, content = self.event_at(seq - 1), self.event_at(seq), zlib.decompress(packed)
@@ -156,7 +206,7 @@ class Reads:
                 log.warning("the snapshot at event %d is damaged: %s", seq, error)
                 continue
             if event is not None:
-                yield Snapshot(event, GENESIS if before is None else before.hash, content)
+                yield Snapshot(event, anchor.event_hash if before is None else before.hash, content)
 
     def recover(self) -> Recovered:
         """Return everything at once."""
@@ -213,6 +263,24 @@ class Group:
                 raise LedgerMismatchError(f"{account_id}: the ledger says {balance}, the database {says}")
         if missing := sorted(found.keys() - self.expected.keys()):
             raise LedgerMismatchError(f"{missing[0]}: the journal moves its money, the ledger gives it no balance")
+
+
+def insist_on_cut(store: Reads, cut: Cut) -> None:
+    """Compare what is to leave with what is there.
+
+    Raises
+    ------
+    StoreError
+        If the archive does not begin where the store does, or does not end in rows of its.
+    """
+    at, end = store.anchor(), cut.end
+    if at != cut.start:
+        raise StoreError(f"{cut.file} goes on behind event {cut.start.event_seq}, the store behind {at.event_seq}")
+    event = store.event_at(end.event_seq)
+    rows = list(store._rows(f"{_JOURNAL} WHERE seq = ?", (end.journal_seq,)))  # noqa: SLF001 - its own question
+    same = end.journal_hash == (rows[0][-1] if rows and end.journal_seq > at.journal_seq else at.journal_hash)
+    if event is None or event.hash != end.event_hash or not same:
+        raise StoreError(f"{cut.file} is an archive of another market: it does not end in rows of this store")
 
 
 def migrations(dialect: str) -> list[Traversable]:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from itertools import groupby
 from typing import Self
 
 from fleet_market.errors import StoreError
@@ -17,7 +18,8 @@ MAX_GROUP = 500
 """Records in one transaction."""
 MAX_QUEUED = 10_000
 
-_Job = tuple[StoreRecord, asyncio.Future[None]]
+_Work = Callable[[], None]
+_Job = tuple[StoreRecord | _Work, asyncio.Future[None]]
 
 
 class StoreWriter:
@@ -68,10 +70,20 @@ class StoreWriter:
             raise StoreError("an earlier commit has failed: restart to recover") from self._failure
         if self._queued >= MAX_QUEUED:
             raise StoreError(f"{MAX_QUEUED} records wait for the disk: the store is too slow for the load")
+        return self._queue(record)
+
+    def between(self, work: _Work) -> asyncio.Future[None]:
+        """Have `work` done by the writing thread between two commits; the future is done, or fails, as it does.
+
+        What is queued behind it waits, so it should be short. If it fails, the writer goes on.
+        """
+        return self._queue(work)
+
+    def _queue(self, what: StoreRecord | _Work) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
-        self._gathered.append((record, future))
+        self._gathered.append((what, future))
         self._queued += 1
         return future
 
@@ -88,8 +100,20 @@ class StoreWriter:
                 waiting.append(self._jobs.get())
             running = None not in waiting
             jobs = [job for handed in waiting if handed is not None for job in handed]
-            for start in range(0, len(jobs), MAX_GROUP):
-                self._commit(jobs[start : start + MAX_GROUP])
+            for are_records, group in groupby(jobs, key=lambda job: isinstance(job[0], StoreRecord)):
+                same = list(group)
+                for start in range(0, len(same), MAX_GROUP):
+                    (self._commit if are_records else self._do)(same[start : start + MAX_GROUP])
+
+    def _do(self, jobs: list[_Job]) -> None:
+        for work, future in jobs:
+            error: BaseException | None = None
+            try:
+                if not isinstance(work, StoreRecord):
+                    work()
+            except BaseException as failure:  # noqa: BLE001 - who waits must hear of it
+                error = failure
+            self._loop.call_soon_threadsafe(self._resolve, [future], error)
 
     def _commit(self, jobs: list[_Job]) -> None:
         error = self._failure

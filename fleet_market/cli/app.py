@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, drivers, hardware, keys, ledger, operate, robots, services, up
+from fleet_market.cli import customers, demo, drivers, hardware, imports, keys, ledger, operate, robots, services, up
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -23,6 +23,7 @@ robots.robot.command("check")(hardware.check)
 app.add_typer(robots.robot, name="robot")
 app.add_typer(drivers.driver, name="driver")
 app.add_typer(ledger.ledger, name="ledger")
+app.add_typer(imports.imports, name="import")
 app.add_typer(keys.keys, name="keys")
 app.command()(customers.robots)
 app.command()(customers.why)

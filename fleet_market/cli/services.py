@@ -17,6 +17,7 @@ from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.service_config import DEFAULT_MQTT, ServiceConfig, make
 from fleet_market.adapters.signing import Ed25519Signer
 from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, show_config, zone_id
+from fleet_market.daemons.archiving import Retention
 from fleet_market.daemons.broker import Broker
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.daemons.service import Service
@@ -71,6 +72,16 @@ def broker(
         str | None,
         typer.Option(envvar="FLEET_MARKET_DRAIN_S", help="Seconds that an orderly end waits for receipts.  [default: 3]"),
     ] = None,
+    retention_folder: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FLEET_MARKET_RETENTION_FOLDER", help="Archive what is old here, daily; without: everything is kept."
+        ),
+    ] = None,
+    retention_days: Annotated[
+        str | None,
+        typer.Option(envvar="FLEET_MARKET_RETENTION_DAYS", help="What is old: days of market time.  [default: 90]"),
+    ] = None,
     log_format: Annotated[
         str | None,
         typer.Option(envvar="FLEET_MARKET_LOG_FORMAT", help="text, or json: one object per line.  [default: text]"),
@@ -112,6 +123,7 @@ def broker(
         ledger_key=chosen.ledger_key,
         keys=chosen.keys,
         drain_s=chosen.drain_s,
+        retention=None if chosen.retention_folder is None else Retention(chosen.retention_folder, chosen.retention_days),
     )
     zones = [_zone(path, chosen.map, chosen.seed) for path in chosen.fleet]
 

@@ -24,6 +24,7 @@ def up(
     speed: Annotated[float, typer.Option(help="How many times real time a simulation runs.", min=1, max=5)] = 1.0,
     seed: Annotated[int, typer.Option(help="Fixes ties and how simulated robots differ.", min=0)] = 0,
     keys: KeysOption = None,
+    driver: Annotated[str, typer.Option(help="Driver of all robots; else what the fleet file says of each.")] = "",
 ) -> None:
     """Start a fleet from its file: market, simulated floor and one ROS 2 node per robot; Ctrl-C ends everything.
 
@@ -39,5 +40,6 @@ def up(
         speed=speed,
         seed=seed,
         keys=keys,
+        driver=driver,
     )
     run_until_signal(run_up(options, typer.echo))

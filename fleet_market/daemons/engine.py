@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import Protocol
 
 from fleet_market.adapters.store_base import Reads
-from fleet_market.errors import BrokerError, LedgerMismatchError
+from fleet_market.errors import BrokerError, LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId, Identifier, MessageId, derive
 from fleet_market.ledger import (
     GENESIS,
@@ -38,7 +38,9 @@ from fleet_market.market import replay as replay_log
 from fleet_market.market.commands import SELF
 from fleet_market.market.snapshot import form
 from fleet_market.ports import Publisher
+from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
+from fleet_market.protocol.messages import JournalHead
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,8 @@ class Engine:
         Signs the journal's head of each day.
     observe : callable
         Is shown what every new input has led to.
+    whole : callable, optional
+        Gives the store with the archives of its beginning: for a start without a usable snapshot.
     """
 
     def __init__(
@@ -94,11 +98,14 @@ class Engine:
         writer: Writer,
         signer: HeadSigner | None = None,
         observe: Callable[[Outcome], None] = lambda _outcome: None,
+        whole: Callable[[], Reads] | None = None,
     ) -> None:
-        self.market = market
+        self.market, self._whole = market, whole
         self._store, self._writer, self._signer, self._observe = store, writer, signer, observe
         self._heads = Heads(signer)
         self._due_heads: tuple[Head, ...] = ()
+        self._unsaid: tuple[Head, ...] = ()
+        """Heads that are to be published."""
         self._hash = GENESIS
         self._effects: asyncio.Queue[_Effect] = asyncio.Queue(MAX_UNPUBLISHED)
         self._replies: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
@@ -129,16 +136,25 @@ class Engine:
         """
         for snapshot in self._store.snapshots():
             try:
-                self._go_on(resume(self.market, snapshot))
+                self._go_on(resume(self.market, snapshot), self._store)
             except LedgerMismatchError as error:
                 log.warning("not started from the snapshot at event %d: %s", snapshot.event.seq, error)
                 self.market.reset()
                 self._replies.clear()
             else:
                 return
-        self._go_on(Replayed())
+        whole = self._store
+        if archived := whole.anchor().event_seq:
+            if self._whole is None:
+                raise StoreError(
+                    f"no snapshot of this database can be used, and its events 1 to {archived} are archived: set"
+                    " retention_folder to where the archives are"
+                )
+            whole = self._whole()
+            log.warning("no snapshot can be used: everything is replayed, with the archives")
+        self._go_on(Replayed(), whole)
 
-    def _go_on(self, at: Replayed) -> None:
+    def _go_on(self, at: Replayed, store: Reads) -> None:
         """Replay what was put in since `at`, compare, audit."""
         ledger = self.market.ledger
         rows, last = ledger.rows, ledger.last
@@ -150,21 +166,22 @@ class Engine:
                 self._keep_reply(event.source, event.message_id, event.reply)
 
         self._snapshot_seq, self._forgot = at.seq, at.seq > 0
-        with _without_collector(), closing(self._store.events(at.seq)) as events:
+        with _without_collector(), closing(store.events(at.seq)) as events:
             at = replay_log(self.market, events, since=at, each=follow)
         self._seq, self.now_ns, self.epoch, self._hash = at.seq, at.now_ns, self.market.state.epoch, at.hash
         self.diverged = at.diverged
         if at.diverged:
             log.warning("this program words or decides %d of the stored inputs otherwise than the one that took them, "
                         "first input %d", len(at.diverged), at.diverged[0])  # fmt: skip
-        same = all(ours == stored for ours, stored in zip_longest(entries, self._store.journal(rows)))
+        same = all(ours == stored for ours, stored in zip_longest(entries, store.journal(rows)))
         if not same or _open(self.market.ledger.balances()) != _open(self._store.open_balances()):
             raise LedgerMismatchError("the stored inputs lead to other books than those stored: do not trade, audit first")
         if faults := [*self.market.ledger.audit(), *order_faults(self.market.state)]:
             raise LedgerMismatchError("; ".join(faults))
         self._recover_outbox(diverged=bool(at.diverged))
-        days = [head.day for head in self._store.heads()]
-        self._heads = Heads(self._signer, max(days, default=-1))
+        known = self._store.heads()
+        self._heads = Heads(self._signer, known[-1].day if known else -1)
+        self._unsaid = known[-1:]
         self._due_heads = self._heads.follow(entries if last is None else [last, *entries])
 
     def _keep_reply(self, source: str, message_id: str, reply: tuple[str, bytes] | None) -> None:
@@ -184,6 +201,15 @@ class Engine:
                 raise LedgerMismatchError(f"message {row.id} of the outbox follows from no stored input")
         if missing := unconfirmed.keys() - self._outbox.keys():
             raise LedgerMismatchError(f"message {min(missing)} should wait in the outbox and is not there")
+
+    def _said_heads(self) -> list[tuple[str, bytes, bool]]:
+        """Return what is published of the heads that are new since the last call, the newest after a start."""
+        heads, self._unsaid = self._unsaid, ()
+        topic = topics.view(self.market.state.zone, "head")
+        bodies = [
+            JournalHead(day=h.day, seq=h.seq, hash=h.hash, key_id=h.key_id, signature=h.signature.hex()) for h in heads
+        ]
+        return [(topic, self._sealed(Send(topic, body)), True) for body in bodies]
 
     def waiting(self) -> int:
         """Return how many inputs wait for the disk or to be answered."""
@@ -211,7 +237,7 @@ class Engine:
         messages = [(send, self._sealed(send)) for send in outcome.sends]
         stored = self._store_effects(command, outcome, messages) if outcome.changed else None
         public = tuple((send.topic, payload, send.retain) for send, payload in messages)
-        await self._effects.put(_Effect(stored, public, ack))
+        await self._effects.put(_Effect(stored, (*public, *self._said_heads()), ack))
         if self._seq >= self._snapshot_seq + self.snapshot_inputs:
             self._snapshot_seq = self._seq
             await self.take(Command(SELF, Checkpoint(form=form()), self.now_ns))
@@ -252,6 +278,7 @@ class Engine:
         )  # fmt: skip
         self._hash = event.after(self._hash)
         heads, self._due_heads = (*self._due_heads, *self._heads.follow(outcome.entries)), ()
+        self._unsaid = (*self._unsaid, *heads)
         record = StoreRecord(
             event=replace(event, hash=self._hash),
             accounts=tuple(outcome.accounts),

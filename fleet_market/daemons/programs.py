@@ -124,8 +124,8 @@ class Site:
     seed: int = 0
     speed: float = 1.0
     keys: Path | None = None
-    driver: str = "base"
-    """Of every robot's node; `fleet-market driver list` shows them."""
+    driver: str = ""
+    """Of every robot's node; empty: what the fleet file says of each."""
 
     @classmethod
     def of(cls, file: Path, out: Path, *, mqtt: str, map_file: Path | None = None, **more: Any) -> Site:
@@ -205,6 +205,7 @@ def simulator(site: Site) -> RosNode:
 
 def robot_agent(site: Site, robot: RobotId) -> RosNode:
     """Return the node of one robot."""
+    (own,) = (entry.driver for entry in site.fleet.robots if entry.id == robot)
     parameters = {
         "robot": str(robot),
         "fleet": str(site.file),
@@ -212,7 +213,7 @@ def robot_agent(site: Site, robot: RobotId) -> RosNode:
         "mqtt": site.mqtt,
         "memory": str(site.out / "memory" / f"{robot}.json"),
         "keys": site.keyed[KEYS_VARIABLE],
-        "driver": site.driver,
+        "driver": site.driver or own,
     }
     return RosNode("robot_agent", robot.ros_namespace, parameters)
 

@@ -31,6 +31,8 @@ class UpOptions:
         Whether market and oracle are started here too.
     simulated : bool
         Whether the robots are PyBullet's; else each needs its own base on the ROS topics.
+    driver : str
+        Of all robots; empty: what the fleet file says of each.
     """
 
     fleet: Path
@@ -42,6 +44,7 @@ class UpOptions:
     speed: float = 1.0
     seed: int = 0
     keys: Path | None = None
+    driver: str = ""
     mosquitto_folder: Path = Path(".cache/mosquitto")
 
 
@@ -74,6 +77,7 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
         seed=options.seed,
         speed=options.speed,
         keys=options.keys,
+        driver=options.driver,
     )
     logs = site.out / "logs"
     environment = discovery.loopback_environment(discovery.free_domain_id(), logs) if options.simulated else {}

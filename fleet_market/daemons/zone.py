@@ -124,6 +124,8 @@ class Zone:
         Signs the journal's head of each day.
     observe : callable
         Is shown what every new input has led to.
+    whole : callable, optional
+        Gives the store with the archives of its beginning.
     """
 
     def __init__(
@@ -135,9 +137,10 @@ class Zone:
         guard: Guard,
         signer: HeadSigner | None = None,
         observe: Callable[[Outcome], None] = lambda _outcome: None,
+        whole: Callable[[], Reads] | None = None,
     ) -> None:
         self.config, self.guard = config, guard
-        self.engine = Engine(Market(config.places), store, writer, signer, observe)
+        self.engine = Engine(Market(config.places), store, writer, signer, observe, whole)
         self.ready = asyncio.Event()
         self.draining = False
         """Whether only receipts are taken any more."""

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from fleet_market.adapters.clocks import SimulationClock, WatchedClock
@@ -21,10 +22,14 @@ from fleet_market.adapters.mqtt import MqttConfig, Will
 from fleet_market.adapters.private_files import PRIVATE, write_file
 from fleet_market.adapters.service_config import DRAIN_S
 from fleet_market.adapters.signing import Ed25519Signer
+from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import file_of, is_postgres, open_store
+from fleet_market.adapters.whole_store import archives_in, with_archives
+from fleet_market.daemons.archiving import Archiving, Retention
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
+from fleet_market.errors import StoreError
 from fleet_market.ports import Lease
 from fleet_market.protocol.gate import Limits
 from fleet_market.protocol.messages import OrderState
@@ -54,6 +59,8 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     """What one robot or customer may send."""
     drain_s: float = DRAIN_S
+    retention: Retention | None = None
+    """What is archived; nothing by default."""
 
 
 def silent(_server: ZoneServer) -> None:
@@ -135,7 +142,10 @@ class ZoneServer:
             with await asyncio.to_thread(open_store, config.database, zone_id, lease) as store:
                 async with StoreWriter(store, self.measures.committed) as writer:
                     fresh = replace(self.zone_config, traffic=copy.deepcopy(self.zone_config.traffic))
-                    self._zone = zone = Zone(fresh, store, writer, self.clock, self.guard, signer, self.measures.decided)
+                    self._zone = zone = Zone(
+                        fresh, store, writer, self.clock, self.guard, signer, self.measures.decided,
+                        partial(self._whole, store),
+                    )  # fmt: skip
                     await asyncio.to_thread(zone.recover)
                     self.recovered.set()
                     marks = self._marks()
@@ -148,6 +158,9 @@ class ZoneServer:
                         await transport.connected()
                         tasks.create_task(self._remember(marks), name="marks")
                         tasks.create_task(zone.run(transport), name="zone")
+                        if config.retention is not None:
+                            archiving = Archiving(config.retention, config.database, zone_id, store, writer, self.clock)
+                            tasks.create_task(archiving.run(), name="archiving")
                         await zone.ready.wait()
                         self.ready.set()
                         opened(self)
@@ -155,6 +168,17 @@ class ZoneServer:
             self.ready.clear()
             self.recovered.clear()
             self.running, self._ingress = False, None
+
+    def _whole(self, store: Reads) -> Reads:
+        """Return the store with its archives; raises `StoreError` if there are none."""
+        retention, zone = self.config.retention, self.zone_config.zone
+        archives = [] if retention is None else archives_in(retention.folder, zone)
+        if not archives:
+            raise StoreError(
+                f"zone {zone}: no snapshot can be used, and the beginning of the log is archived: name the folder of its"
+                " archives as retention_folder"
+            )
+        return with_archives(store, archives)
 
     async def set_halted(self, *, halted: bool, reason: str) -> None:
         """Let the zone sell nothing, or go on; waits until it has recovered. Raises as `Zone.set_halted`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from fleet_market.ids import AccountId
 from fleet_market.ledger.accounts import OUTSIDE, AccountKind, Balance, kind_of
+from fleet_market.ledger.anchor import START, Anchor
 from fleet_market.ledger.fold import fold
 from fleet_market.ledger.journal import Entry, first_break
 
@@ -56,21 +57,33 @@ class Metrics:
         return asdict(self) | {"supply_uc": self.supply_uc}
 
 
-def audit(balances: Mapping[AccountId, Balance], journal: Iterable[Entry]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The books before the first row of a journal whose beginning has been archived."""
+
+    after: Anchor = START
+    balances: Mapping[AccountId, Balance] = field(default_factory=dict)
+    carried: tuple[Entry, ...] = ()
+    """Holds that were open."""
+
+
+def audit(balances: Mapping[AccountId, Balance], journal: Iterable[Entry], opening: Opening | None = None) -> list[str]:
     """Return every violated invariant, one sentence each: empty for sound books.
 
     Debits equal credits; nobody but the world is overdrawn; the chain is whole; at every row of the journal the supply
     (issued less burned) equals what circulates; the balances are those that follow from the journal.
     """
-    rows, faults = tuple(journal), balance_faults(balances)
-    if (row := first_break(rows)) is not None:
+    rows, faults, opening = tuple(journal), balance_faults(balances), opening or Opening()
+    if (row := first_break(rows, opening.after)) is not None:
         faults.append(f"journal row {row} does not follow from those before it")
-    folded = dict.fromkeys(balances, Balance())
+    faults += [f"before the first row of the journal, {fault}" for fault in balance_faults(opening.balances)]
+    folded = dict.fromkeys(balances, Balance()) | dict(opening.balances)
     try:
-        faults += supply_faults(folded, rows)
+        faults += supply_faults(folded, rows, opening.carried)
     except ValueError as error:
         return [*faults, str(error)]
     faults += [f"{a} holds {b}, its journal says {folded[a]}" for a, b in sorted(balances.items()) if folded[a] != b]
+    faults += [f"{a} is not there any more" for a in sorted(folded.keys() - balances.keys())]
     return faults[:MAX_FAULTS]
 
 
@@ -89,7 +102,7 @@ def balance_faults(balances: Mapping[AccountId, Balance]) -> list[str]:
     return faults[:MAX_FAULTS]
 
 
-def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry]) -> list[str]:
+def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry], carried: Iterable[Entry] = ()) -> list[str]:
     """Add `journal` to `balances`; return the first thing that goes wrong on the way, nothing if all is well.
 
     That is a sum below zero, an overdraft, or a supply that differs from what circulates.
@@ -102,7 +115,7 @@ def supply_faults(balances: dict[AccountId, Balance], journal: Iterable[Entry]) 
     issued = burned = circulating = 0
     before: dict[AccountId, Balance] = {}
     first: list[str] = []
-    for entry in fold(balances, journal, before):
+    for entry in fold(balances, journal, before, carried):
         faults = []
         for account_id, old in before.items():
             new, kind = balances[account_id], kind_of(account_id)

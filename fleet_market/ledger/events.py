@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleet_market.ledger.journal import GENESIS, canonical
+from fleet_market.ledger.anchor import START, Anchor
+from fleet_market.ledger.journal import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,16 @@ class Event:
         return _sha(f"{previous_hash}{row}".encode())
 
 
-def first_broken_event(events: Iterable[Event]) -> int | None:
-    """Return the number of the first event that does not follow from those before it, None if the chain is whole."""
-    previous_hash = GENESIS
-    for expected_seq, event in enumerate(events, start=1):
+def first_broken_event(events: Iterable[Event], after: Anchor = START) -> int | None:
+    """Return the number of the first event that does not follow from those before it, None if the chain is whole.
+
+    Parameters
+    ----------
+    after : Anchor
+        What the first event follows.
+    """
+    previous_hash = after.event_hash
+    for expected_seq, event in enumerate(events, start=after.event_seq + 1):
         if event.seq != expected_seq or event.after(previous_hash) != event.hash:
             return expected_seq
         previous_hash = event.hash

@@ -35,7 +35,10 @@ def refold(accounts: Iterable[AccountId], journal: Iterable[Entry]) -> dict[Acco
 
 
 def fold(
-    balances: dict[AccountId, Balance], journal: Iterable[Entry], before: dict[AccountId, Balance] | None = None
+    balances: dict[AccountId, Balance],
+    journal: Iterable[Entry],
+    before: dict[AccountId, Balance] | None = None,
+    carried: Iterable[Entry] = (),
 ) -> Iterator[Entry]:
     """Add the rows of the journal to `balances`, one at a time; yields each row when it has been added.
 
@@ -43,13 +46,15 @@ def fold(
     ----------
     before : dict, optional
         Filled anew with each row: what the touched accounts held before it.
+    carried : iterable of Entry
+        Holds that were open before the first row; `balances` has them already.
 
     Raises
     ------
     ValueError
         If a row names an account that is not there.
     """
-    holds: dict[TransferId, int] = {}
+    holds: dict[TransferId, int] = {entry.transfer.id: entry.transfer.amount_uc for entry in carried}
     for entry in journal:
         t = entry.transfer
         if t.kind is TransferKind.HOLD:

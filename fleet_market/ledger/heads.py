@@ -96,7 +96,9 @@ Verify = Callable[[str, bytes, bytes], bool]
 """``(key_id, signature, content) -> valid``."""
 
 
-def head_faults(heads: Iterable[Head], hashes: Callable[[int], str | None], verify: Verify | None) -> list[str]:
+def head_faults(
+    heads: Iterable[Head], hashes: Callable[[int], str | None], verify: Verify | None, *, archived: int = 0
+) -> list[str]:
     """Return what is wrong with the heads, one sentence each.
 
     Parameters
@@ -107,10 +109,12 @@ def head_faults(heads: Iterable[Head], hashes: Callable[[int], str | None], veri
         Hash of a journal row by its number, None if there is no such row.
     verify : callable, optional
         Without it signatures are not looked at.
+    archived : int
+        Rows before this one are kept elsewhere, and are not compared.
     """
     faults = []
     for head in heads:
-        if hashes(head.seq) != head.hash:
+        if head.seq >= archived and hashes(head.seq) != head.hash:
             faults.append(
                 f"the head of day {head.day} says row {head.seq} is {head.hash[:12]}..., the journal says otherwise"
             )

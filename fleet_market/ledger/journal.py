@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet_market.ids import AccountId, TransferId
+from fleet_market.ledger.anchor import START, Anchor
 from fleet_market.ledger.transfers import Transfer, TransferKind
 
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
-GENESIS = "0" * 64
-"""What the first row follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,16 @@ def chain(previous_hash: str, seq: int, timestamp_ns: int, transfer: Transfer) -
     return Entry(seq, timestamp_ns, transfer, hashlib.sha256(f"{previous_hash}{row}".encode()).hexdigest())
 
 
-def first_break(entries: Iterable[Entry]) -> int | None:
-    """Return the number of the first row that does not follow from those before it, None if the chain is whole."""
-    previous_hash, previous_ns = GENESIS, -1
-    for expected_seq, entry in enumerate(entries, start=1):
+def first_break(entries: Iterable[Entry], after: Anchor = START) -> int | None:
+    """Return the number of the first row that does not follow from those before it, None if the chain is whole.
+
+    Parameters
+    ----------
+    after : Anchor
+        What the first row follows.
+    """
+    previous_hash, previous_ns = after.journal_hash, after.journal_ns
+    for expected_seq, entry in enumerate(entries, start=after.journal_seq + 1):
         again = chain(previous_hash, expected_seq, entry.timestamp_ns, entry.transfer)
         if again != entry or entry.timestamp_ns <= previous_ns:
             return expected_seq

@@ -11,9 +11,10 @@ from pydantic_core import CoreSchema, core_schema
 
 from fleet_market.ids import AccountId, TransferId
 from fleet_market.ledger.accounts import GIVES_NOTHING, RECEIVES_NOTHING, AccountKind, Balance, kind_of
+from fleet_market.ledger.anchor import GENESIS
 from fleet_market.ledger.audit import Metrics, audit, balance_faults
 from fleet_market.ledger.fold import fold, move
-from fleet_market.ledger.journal import GENESIS, Entry, chain
+from fleet_market.ledger.journal import Entry, chain
 from fleet_market.ledger.transfers import Transfer, TransferKind, TransferResult
 from fleet_market.units import MAX_CREDITS_UC
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet_market.ids import AccountId
 from fleet_market.ledger.accounts import Balance
+from fleet_market.ledger.anchor import Anchor
 from fleet_market.ledger.events import Event
 from fleet_market.ledger.heads import Head
 from fleet_market.ledger.journal import Entry
@@ -53,3 +54,18 @@ class StoreRecord:
     """Heads of days that ended before this input."""
     snapshot: bytes = b""
     """The market's state after this input, where it is to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A beginning of event log and journal that lies in an archive, synced and verified, and may leave the store."""
+
+    start: Anchor
+    """What the first archived rows follow."""
+    end: Anchor
+    snapshot: bytes
+    """The market's state after the event that follows `end`, a checkpoint."""
+    file: str
+    """Name of the archive."""
+    sha256: str
+    """Of the archive."""

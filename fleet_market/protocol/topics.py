@@ -10,7 +10,7 @@
                                               keep, route, release, reroute
     mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status
     mkt/1/out/{customer}/{kind}               the answer, same kind
-    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, fleet
+    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, fleet; head (retained)
     mkt/1/clock                               simulation time, where a simulator is the clock
 """
 

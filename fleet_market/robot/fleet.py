@@ -23,6 +23,8 @@ class FleetRobot:
     start: Pose | None
     """Where it starts and parks; None: a free place is found on the map."""
     soc: float
+    driver: str = "base"
+    """What moves it, by name; `fleet-market driver list` shows them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ BUILT_IN = {
     "base": "fleet_market_ros.base:driver",
     "kinematic": "fleet_market_hardware.kinematic:driver",
     "nav2": "fleet_market_ros.nav2:driver",
+    "vda5050": "fleet_market_hardware.vda5050:driver",
 }
 BUILT_IN_BENCHES = {
     "cia402": "fleet_market_hardware.emulators.benches:Cia402Bench",
@@ -43,6 +44,7 @@ BUILT_IN_BENCHES = {
     "base": "fleet_market_ros.simulated_bench:base_bench",
     "kinematic": "fleet_market_hardware.kinematic:bench",
     "nav2": "fleet_market_ros.simulated_bench:nav2_bench",
+    "vda5050": "fleet_market_hardware.vda5050.peer.bench:bench",
 }
 ABOUT = {
     "cia402": "two CiA 402 servo drives on CANopen; against canopen's slave, no real device",
@@ -52,6 +54,7 @@ ABOUT = {
     "base": "velocity base over ROS 2 topics (cmd_vel, odom, battery_state) and the waypoint follower",
     "kinematic": "a unicycle without physics or hardware, to try the suite on",
     "nav2": "a robot that Nav2 drives (NavigateToPose)",
+    "vda5050": "an AGV of any make over MQTT (VDA 5050 1.1 and 2.0; 2.1 and 3.0 not verified against a peer)",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet_market.body import End, Go
+from fleet_market.body import End, Go, Link
 from fleet_market.ports import VelocityBase
 from fleet_market.robot.tracking import Limits, PathTracker
 from fleet_market_hardware.runner import JobError, JobRunner
@@ -35,9 +35,10 @@ class Follower(JobRunner):
         limits = Limits(speed, self._limits.accel_mps2, self._limits.yaw_rate_radps)
         tracker = PathTracker(path, limits, final_yaw=go.pose.yaw if go.tol_rad is not None else None)
         telemetry = self._base.telemetry()
-        moved_ns = telemetry.stamp_ns
-        while True:
+        if telemetry.link is not Link.UP or telemetry.pose is None:
             telemetry = await self._next(telemetry, end_ns)
+        moved_ns = telemetry.stamp_ns
+        while True:  # sets out by the newest snapshot, without waiting for another
             pose = telemetry.pose
             if pose is None:
                 raise JobError(End.LOST, "no pose")
@@ -54,6 +55,7 @@ class Follower(JobRunner):
                 moved_ns = telemetry.stamp_ns
             elif telemetry.stamp_ns - moved_ns > BLOCKED_S * 1e9:
                 raise JobError(End.FAILED, "blocked: told to drive, but does not move")
+            telemetry = await self._next(telemetry, end_ns)
 
     async def _brake(self) -> bool:
         await self._base.drive(0.0, 0.0, valid_s=VALID_S)

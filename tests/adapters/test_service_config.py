@@ -73,6 +73,9 @@ def test_every_key_of_the_file_is_also_an_option_and_an_environment_variable():
         ((), {}, {"keys": '"nokeys"'}, "nokeys"),
         ((), {}, {"ledger_key": '"nokey.pem"'}, "nokey.pem"),
         ((), {}, {"mqtt": '"broker.example:1883"'}, "broker.example"),
+        ((), {}, {"retention": "7"}, "market.toml: retention was 7: write a table: [retention]"),
+        ((), {}, {"retention_days": "-1"}, "market.toml: retention_days was -1: use days from 0 to 36500"),
+        (("--retention-days", "soon"), {}, {}, "command line: retention_days was 'soon': use days from 0 to 36500"),
         ((), {}, {"metrics": ""}, "market.toml: file was 'Invalid value (at line 3"),
     ],
 )
@@ -98,6 +101,17 @@ def test_paths_of_a_file_are_relative_to_it(file, tmp_path):
     assert config.fleet == (tmp_path / "hall/fleet.yaml",)
     assert config.database == str(tmp_path / "m.db")
     assert (config.control_path, config.log_file) == (tmp_path / "c", Path("/abs/log"))
+
+
+def test_retention_has_a_table_of_its_own_and_is_off_without_a_folder(file, tmp_path):
+    assert make(ServiceConfig, read_file(file())).retention_folder is None
+    path = file()
+    path.write_text(f'{path.read_text()}[retention]\nfolder = "old"\ndays = 7\n')
+    config = make(ServiceConfig, read_file(path))
+    assert (config.retention_folder, config.retention_days) == (tmp_path / "old", 7.0)
+    path.write_text(f"{path.read_text()}age = 7\n")
+    with pytest.raises(InputError, match="retention_age was 7: there is no such key"):
+        read_file(path)
 
 
 @pytest.mark.parametrize(

@@ -286,3 +286,14 @@ async def test_a_killed_driver_leaves_a_base_that_stops(vesc):
         if driver.returncode is None:
             driver.kill()
         await driver.wait()
+
+
+async def test_a_stuck_device_does_not_drive_in_telemetry(vesc):
+    base = base_of(VescWheels(vesc.port))
+    await base.open(timeout_s=3.0)
+    assert (await drive(base, 0.5, 20)).moving
+    vesc.faults.stuck = True
+    seen = await drive(base, 0.5, 10)
+    assert (seen.vx, seen.moving) == (0.0, False)
+    assert "counters stand" in base.trouble()
+    await base.close()

@@ -1,8 +1,9 @@
-"""The launch files, against the launch tool of an installed ROS or a recorder of its API, with really started processes."""
+"""The launch files, against a recorder of the launch tool's API, with really started processes."""
 
 import asyncio
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,25 @@ ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "launch_stand_in"
 FLEET = str(ROOT / "launch/fleets/warehouse.yaml")
 ROBOTS = ["carrier-1", "carrier-2", "carrier-3", "runner-1", "runner-2", "runner-3"]
+
+
+ASK_STATES = """
+import json, sys
+import rclpy
+from lifecycle_msgs.srv import GetState
+rclpy.init()
+node = rclpy.create_node("asks")
+found = {}
+for robot in sys.argv[1:]:
+    client = node.create_client(GetState, f"/{robot}/robot_agent/get_state")
+    assert client.wait_for_service(timeout_sec=10), robot
+    answer = client.call_async(GetState.Request())
+    rclpy.spin_until_future_complete(node, answer, timeout_sec=10)
+    found[robot] = answer.result().current_state.label
+print(json.dumps(found))
+node.destroy_node()
+rclpy.shutdown()
+"""
 
 
 def forget():
@@ -106,6 +126,19 @@ def test_every_robot_is_a_node_in_its_namespace_with_its_parameters(launch, tmp_
         assert (parameters["driver"], parameters["mqtt"], parameters["keys"]) == ("nav2", "broker:8883", str(tmp_path))
 
 
+def test_each_robot_has_the_driver_that_the_file_says_unless_one_is_given_for_all(launch, two_robots, tmp_path):
+    fleet = yaml.safe_load(two_robots.read_text())
+    fleet["robots"][1]["driver"] = "nav2"
+    two_robots.write_text(yaml.safe_dump(fleet))
+
+    def drivers(**more):
+        played = Played(launch, "fleet", fleet=str(two_robots), out=str(tmp_path / "out"), **more)
+        return [node.parameters[0]["driver"] for node in played.processes()]
+
+    assert drivers() == ["base", "nav2"]
+    assert drivers(driver="kinematic") == ["kinematic", "kinematic"]
+
+
 def test_some_robots_can_be_chosen_and_unknown_ones_are_refused(launch, tmp_path):
     played = Played(launch, "fleet", fleet=FLEET, out=str(tmp_path), robots="runner-1, carrier-2")
     assert [node.namespace for node in played.processes()] == ["carrier_2", "runner_1"]
@@ -169,8 +202,17 @@ async def test_everything_that_the_simulation_yields_runs_and_every_robot_become
         robots = [start(supervisor, p, environment, tmp_path) for p in played.processes(played.play(then))]
         await supervisor.wait_ready(robots, timeout_s=60)
         assert robots == ["carrier_1", "carrier_2"]
+        assert await states(robots, environment) == {"carrier_1": "active", "carrier_2": "active"}
     assert deaths == []
     assert await asyncio.to_thread(lambda: json.loads((out / "simulation.json").read_text())["sim_s"]) > 0
+
+
+async def states(robots, environment):
+    """Ask each robot's lifecycle service, in a process that is in the same ROS domain."""
+    command = (sys.executable, "-c", ASK_STATES, *robots)
+    asking = await asyncio.create_subprocess_exec(*command, env=os.environ | environment, stdout=asyncio.subprocess.PIPE)
+    said, _ = await asyncio.wait_for(asking.communicate(), 40)
+    return json.loads(said)
 
 
 class ProcessText:

@@ -21,7 +21,14 @@ pytestmark = pytest.mark.real
 OWN = {
     ("robot", "r1"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce"],
     ("customer", "ann"): ["in/ann/main/order", "in/ann/main/cancel"],
-    ("market", "auc-main"): ["to/r1/award", "to/r2/settle", "out/ann/order", "zone/main/auctioneer", "view/main/cleared"],
+    ("market", "auc-main"): [
+        "to/r1/award",
+        "to/r2/settle",
+        "out/ann/order",
+        "zone/main/auctioneer",
+        "view/main/cleared",
+        "view/main/head",
+    ],
     ("oracle", "oracle"): ["view/main/band"],
     ("market", "auc-main.0"): [],
     ("market", "auc-main.1"): [],
@@ -30,9 +37,9 @@ OWN = {
 }
 MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
-    ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band"],
+    ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band", "view/main/head"],
     ("market", "auc-main"): [],
-    ("oracle", "oracle"): ["view/main/cleared", "view/main/band"],
+    ("oracle", "oracle"): ["view/main/cleared", "view/main/band", "view/main/head"],
     ("market", "auc-main.0"): ["state/r1/announce"],
     ("market", "auc-main.1"): ["in/ann/main/order", "in/ann/main/cancel"],
     ("market", "auc-main.2"): OWN["robot", "r1"],

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fleet_market.protocol.messages.asks import Ask, AskLine, Call, DeclineLine, DeclineReason, Lot
+from fleet_market.protocol.messages.books import JournalHead
 from fleet_market.protocol.messages.cleared import Band, Cleared
 from fleet_market.protocol.messages.contracts import (
     Abort,
@@ -126,6 +127,7 @@ AnyBody = Annotated[
     | Cleared
     | Traded
     | Band
+    | JournalHead
     | ClockTick,
     Field(discriminator="type"),
 ]
@@ -167,6 +169,7 @@ __all__ = [
     "FieldError",
     "GainRecord",
     "Joules",
+    "JournalHead",
     "Keep",
     "Kilograms",
     "LevelView",

@@ -17,7 +17,9 @@ from fleet_market.errors import LedgerMismatchError, StoreError
 from fleet_market.ids import AccountId
 from fleet_market.ledger import (
     GENESIS,
+    START,
     AccountKind,
+    Anchor,
     Balance,
     Entry,
     Event,
@@ -127,13 +129,17 @@ class MemoryDisk(Reads):
         """Return an input by its id."""
         return self._taken.get((source, message_id))
 
+    def anchor(self) -> Anchor:
+        """Return that nothing has been archived."""
+        return START
+
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield the kept snapshots, newest first."""
         return reversed(self._snapshots)
 
-    def journal(self, after: int = 0) -> Iterator[Entry]:
+    def journal(self, after: int = 0) -> Generator[Entry]:
         """Yield the rows of the journal."""
-        return iter(tuple(self._journal[after:]))
+        yield from tuple(self._journal[after:])
 
     def balances(self) -> dict[AccountId, Balance]:
         """Return what every account holds."""

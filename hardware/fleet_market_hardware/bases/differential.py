@@ -240,6 +240,8 @@ class Differential:
     def _show(self, reading: WheelsReading) -> None:
         odometry = self._odometry
         vx, wz = odometry.take(reading, time.monotonic())
+        if odometry.frozen:
+            self._trouble = f"{self._wheels.name}: tells a speed, and its counters stand: check the encoders"
         own = Battery(
             reading.soc, reading.voltage_v, reading.current_a, reading.temperature_c,
             None if reading.energy_out_j is None else self._energy.read(reading.energy_out_j), reading.charging,

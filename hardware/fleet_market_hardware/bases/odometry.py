@@ -12,6 +12,8 @@ from fleet_market_hardware.bases.wheels import WheelsReading
 SLACK_RAD = 1.0
 """A wheel may have turned this much more than its speed limit says between two readings: late readings, one slip."""
 USUAL_S = 0.05
+FROZEN_MPS = 0.1
+"""At this speed a wheel with 40 steps to the turn counts at least one within `AVERAGED` readings."""
 AVERAGED = 5
 """A speed that the device does not tell is the average over this many readings: packets come unevenly."""
 
@@ -34,6 +36,8 @@ class Odometry:
         self.pose, self.odometer_m = start, 0.0
         self.turns = (0.0, 0.0)
         """Turns of the left and right wheel, signed, since the beginning."""
+        self.frozen = False
+        """The device tells a speed, and its counters stand."""
         self.rebased = 0
         """How often a device has begun to count anew."""
         self._geometry, self._max_rate = geometry, max_rate_radps
@@ -60,13 +64,16 @@ class Odometry:
         self.pose = self._geometry.moved(self.pose, left, right)
         self.odometer_m += abs(ahead)
         self.turns = self.turns[0] + left / math.tau, self.turns[1] + right / math.tau
+        self._path.append((*self.turns, now_s))
         rates = reading.left.velocity_rad_s, reading.right.velocity_rad_s
         if rates[0] is None or rates[1] is None:
-            return self._average(now_s)
-        return self._geometry.twist(rates[0], rates[1])
+            return self._average()
+        told = self._geometry.twist(rates[0], rates[1])
+        stands = len(self._path) == AVERAGED and self._path[0][:2] == self._path[-1][:2]
+        self.frozen = stands and abs(told[0]) > FROZEN_MPS
+        return (0.0, 0.0) if self.frozen else told
 
-    def _average(self, now_s: float) -> tuple[float, float]:
-        self._path.append((*self.turns, now_s))
-        (left, right, at_s) = self._path[0]
+    def _average(self) -> tuple[float, float]:
+        (left, right, at_s), now_s = self._path[0], self._path[-1][2]
         dt = max(1e-3, now_s - at_s) / math.tau
         return self._geometry.twist((self.turns[0] - left) / dt, (self.turns[1] - right) / dt)

@@ -30,6 +30,7 @@ from fleet_market.robot.tracking import Limits
 from fleet_market_hardware.counters import Rising
 from fleet_market_hardware.drivers import DriverSetup, settings_of
 from fleet_market_hardware.follower import Follower
+from fleet_market_ros import qos
 from fleet_market_ros.ros import Ros
 
 STALE_S, LOST_S = 0.5, 2.0
@@ -104,13 +105,13 @@ class RosVelocityBase:
             robot = self.spec.robot_id
             self._ros = await Ros(f"driver_{robot.ros_namespace}", own_namespace(robot)).__aenter__()
         if self._cmd_vel is None:
-            self._cmd_vel = self._ros.publisher(Twist, "cmd_vel")
-            self._station = self._ros.publisher(String, "station")
-            self._ros.subscribe(Odometry, "odom", self._on_odom)
-            self._ros.subscribe(JointState, "joint_states", self._on_joints)
-            self._ros.subscribe(BatteryState, "battery_state", self._on_battery)
-            self._ros.subscribe(Float64, "energy_out", self._on_energy)
-            self._ros.subscribe(Float32, "payload", self._on_payload)
+            self._cmd_vel = self._ros.publisher(Twist, "cmd_vel", qos.COMMAND)
+            self._station = self._ros.publisher(String, "station", qos.EVENT)
+            self._ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
+            self._ros.subscribe(JointState, "joint_states", self._on_joints, qos.SENSOR_IN)
+            self._ros.subscribe(BatteryState, "battery_state", self._on_battery, qos.SENSOR_IN)
+            self._ros.subscribe(Float64, "energy_out", self._on_energy, qos.SENSOR_IN)
+            self._ros.subscribe(Float32, "payload", self._on_payload, qos.SENSOR_IN)
         try:
             await self.next_telemetry(self._seq, timeout_s=timeout_s)
         except TimeoutError:

@@ -34,7 +34,11 @@ class Interfaces(NamedTuple):
 
     msg: Any
     srv: Any
-    action: Any
+
+    @property
+    def action(self) -> Any:
+        """The actions: 3 MB that a robot's node does without."""
+        return importlib.import_module("fleet_market_msgs.action")
 
 
 class InterfacesMissingError(FleetMarketError, ImportError):
@@ -50,7 +54,7 @@ def load() -> Interfaces:
         If it is not there, or cannot be used with the rclpy that runs.
     """
     try:
-        found = Interfaces(*(importlib.import_module(f"fleet_market_msgs.{kind}") for kind in ("msg", "srv", "action")))
+        found = Interfaces(*(importlib.import_module(f"fleet_market_msgs.{kind}") for kind in ("msg", "srv")))
         found.msg.MarketState.__class__.__import_type_support__()
     except Exception as error:
         raise InterfacesMissingError(f"fleet_market_msgs cannot be used ({error}): {MEND}") from error

@@ -28,6 +28,7 @@ from itertools import pairwise
 from typing import Any
 
 from action_msgs.msg import GoalStatus
+from action_msgs.srv import CancelGoal
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -38,6 +39,7 @@ from fleet_market.robot.tracking import Limits, PathTracker
 from fleet_market_hardware.drivers import DriverMissingError, DriverSetup, settings_of
 from fleet_market_hardware.frames import wrapped
 from fleet_market_hardware.runner import JobError, JobRunner
+from fleet_market_ros import qos
 from fleet_market_ros.base import RosVelocityBase
 from fleet_market_ros.localisation import Localisation, Trust, planar, spread_m
 from fleet_market_ros.nav2_goal import GoalState, NavigationGoal, stamped
@@ -79,6 +81,7 @@ class Nav2Body:
         self._node: Any = None
         self.navigate: Any = None
         self.plan: Any = None
+        self._cancel: Any = None
         self._seen = -math.inf
 
     async def open(self, *, timeout_s: float) -> None:
@@ -92,13 +95,14 @@ class Nav2Body:
         if self._node is not ros.node:
             self._node = ros.node
             kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            ros.subscribe(Odometry, "odom", self._on_odom)
+            ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
             ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, kept)
             if names["pose_source"] == "tf":
                 ros.subscribe(_tf_message(), names["tf_topic"], self._on_tf)
             self.navigate = ros.action_client(self._actions[0], names["navigate_to_pose"])
+            self._cancel = ros.client(CancelGoal, f"{names['navigate_to_pose']}/_action/cancel_goal")
             self.plan = ros.action_client(self._actions[1], names["compute_path_to_pose"])
-        while not self.is_served:
+        while not (self.is_served and self._cancel.service_is_ready()):
             if time.monotonic() - begun > timeout_s:
                 where = ros.node.resolve_topic_name(names["navigate_to_pose"])
                 raise TimeoutError(f"no action server {where} within {timeout_s:g} s: is Nav2 active in this namespace?")
@@ -111,6 +115,11 @@ class Nav2Body:
     async def close(self) -> None:
         """Disconnect."""
         await self.base.close()
+
+    def cancel_all(self) -> None:
+        """Cancel all goals of the navigation server, whoever has sent them: what a request without goal and time means."""
+        if self._cancel is not None and self.base.is_open and self._cancel.service_is_ready():
+            self._cancel.call_async(CancelGoal.Request())
 
     @property
     def is_served(self) -> bool:
@@ -174,6 +183,11 @@ class Nav2Driver(JobRunner):
         self._superseded: list[NavigationGoal] = []
         self._braked = 0
 
+    async def open(self, *, timeout_s: float) -> None:
+        """Connect; a goal that a driver before this one has left behind is cancelled."""
+        await super().open(timeout_s=timeout_s)
+        self._nav2.cancel_all()
+
     async def close(self) -> None:
         """Stop, and disconnect."""
         await super().close()
@@ -184,7 +198,7 @@ class Nav2Driver(JobRunner):
     async def path_length_m(self, start: Pose, goal: Pose) -> float | None:
         """Return how long Nav2's planner finds the way; None where it has no planner, no way or no time to say so."""
         client = self._nav2.plan
-        if client is None or not client.server_is_ready():
+        if client is None or not self._nav2.base.is_open or not client.server_is_ready():
             return None
         wish = self._actions[1].Goal()
         frame = self._settings["map_frame"]
@@ -210,7 +224,8 @@ class Nav2Driver(JobRunner):
         tracker = PathTracker(path, Limits(self.spec.max_speed_mps, 1.0, 1.0))
         telemetry = self._body.telemetry()
         moved_ns, moved_at = telemetry.stamp_ns, telemetry.pose
-        aim, at_goal, self._goal = -1, -1, None
+        self._put_aside()
+        aim, at_goal = -1, -1
         while True:
             telemetry = await self._next(telemetry, end_ns)
             pose = telemetry.pose
@@ -259,14 +274,20 @@ class Nav2Driver(JobRunner):
         goal = self._actions[0].Goal()
         goal.pose = stamped(Pose(*path[aim], yaw), self._settings["map_frame"])
         goal.behavior_tree = self._settings["behavior_tree"]
-        if self._goal is not None and not self._goal.ended:
-            self._superseded = [old for old in self._superseded if not old.ended] + [self._goal]
+        self._put_aside()
         if self._nav2.navigate is None:
             raise JobError(End.LOST, "the driver is not open")
         self._goal = NavigationGoal(self._nav2.base.ros, self._nav2.navigate, goal)
 
+    def _put_aside(self) -> None:
+        """Keep the present goal only until it has ended."""
+        self._superseded = [old for old in (*self._superseded, self._goal) if old is not None and not old.ended]
+        self._goal = None
+
     async def _brake(self) -> bool:
-        """Cancel every goal; what has no server any more drives nothing on."""
+        """Cancel every goal, and where the robot drives without one of ours, those of whoever else has sent it."""
+        if self._braked % 20 == 0 and self._goal is None and not self._superseded and self._nav2.telemetry().moving:
+            self._nav2.cancel_all()
         self._braked += 1
         goals = [goal for goal in (*self._superseded, self._goal) if goal is not None and not goal.ended]
         for goal in goals:
@@ -274,7 +295,7 @@ class Nav2Driver(JobRunner):
             if self._braked % 20 == 0:
                 goal.cancel_again()
         if not goals:
-            self._braked, self._goal, self._superseded = 0, None, []
+            self._goal, self._superseded = None, []
         return not goals
 
 

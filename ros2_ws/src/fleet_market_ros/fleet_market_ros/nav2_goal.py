@@ -49,6 +49,7 @@ class NavigationGoal:
         self._asking: asyncio.Task[None] | None = None
         self.state, self.reason = GoalState.SENT, ""
         self._task = asyncio.create_task(self._follow(client, goal), name="navigation goal")
+        self._task.add_done_callback(self._broken)
 
     @property
     def ended(self) -> bool:
@@ -68,6 +69,11 @@ class NavigationGoal:
         code, text = getattr(result, "error_code", 0), getattr(result, "error_msg", "")
         self.reason = f"error {code}{': ' if text else ''}{text}" if code or text else ""
         self.state = _OF_STATUS.get(answer.status, GoalState.ABORTED)
+
+    def _broken(self, task: asyncio.Task[None]) -> None:
+        """Take note that a goal can no longer be followed, e.g. because the node is gone."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.state, self.reason = GoalState.ABORTED, f"lost sight of the goal: {error}"
 
     def cancel(self) -> None:
         """Ask the server to cancel; a goal that it has not yet answered is cancelled when it has."""

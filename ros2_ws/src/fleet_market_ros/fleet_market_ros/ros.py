@@ -26,8 +26,9 @@ Message = TypeVar("Message")
 ExecutorName = Literal["single", "events"]
 JOIN_TIMEOUT_S = 5.0
 QUEUE_DEPTH = 10
-WAKE_S = 0.5
-"""The events executor of rclpy 9.1.2 spins idly in `spin()`; in `spin_until_future_complete` with a timeout it does not."""
+WAKE_S = 0.1
+"""The events executor of rclpy 9.1.2 spins idly in `spin()`, not so in `spin_until_future_complete` with a timeout. Only
+a message or this timeout wakes it: a service that a coroutine answers may take this much longer."""
 
 
 class Host:
@@ -70,11 +71,14 @@ class Host:
             self.executor.wake()
 
     def _new_executor(self) -> Any:
-        if self._kind == "single":
-            return SingleThreadedExecutor(context=self.context)
-        from rclpy.experimental import EventsExecutor  # noqa: PLC0415 - Humble has none
+        if self._kind == "events":
+            try:
+                from rclpy.experimental import EventsExecutor  # noqa: PLC0415 - older distributions have none
 
-        return EventsExecutor(context=self.context)
+                return EventsExecutor(context=self.context)
+            except ImportError:
+                self._kind = "single"
+        return SingleThreadedExecutor(context=self.context)
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
@@ -94,7 +98,9 @@ class Ros:
     arguments : sequence of str
         Command line with ``--ros-args``.
     host : Host, optional
-        Shared with other nodes; by default the node has one of its own.
+        Shared with other nodes; by default the node has one of its own,
+    executor : str
+        with this executor.
     make : callable, optional
         Makes the node, from its name and the keywords of `rclpy.node.Node`.
     """
@@ -105,10 +111,11 @@ class Ros:
         arguments: Sequence[str] = (),
         *,
         host: Host | None = None,
+        executor: ExecutorName = "single",
         make: Callable[..., Node] = Node,
     ) -> None:
         self._name, self._arguments, self._make = name, list(arguments), make
-        self._host, self._shares = host or Host(arguments), host is not None
+        self._host, self._shares = host or Host(arguments, executor), host is not None
         self._made: list[tuple[Callable[[Any], bool], Any]] = []
 
     async def __aenter__(self) -> Self:
@@ -154,6 +161,12 @@ class Ros:
         """Return a publisher; its `publish` may be called on the event loop."""
         made = self.node.create_publisher(kind, topic, depth)
         self._made.append((self.node.destroy_publisher, made))
+        return made
+
+    def client(self, kind: type[Any], name: str) -> Any:
+        """Return a client of a service; what its futures bring, `result` tells."""
+        made = self.node.create_client(kind, name)
+        self._made.append((self.node.destroy_client, made))
         return made
 
     def action_client(self, kind: type[Any], name: str) -> Any:

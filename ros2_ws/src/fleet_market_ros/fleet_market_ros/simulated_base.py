@@ -19,6 +19,7 @@ from fleet_market.body import Pose
 from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
 from fleet_market_hardware.frames import compose, inverse
+from fleet_market_ros import qos
 from fleet_market_ros.ros import Ros
 from fleet_market_sim import SimRobotState, SimWorld
 
@@ -62,13 +63,13 @@ class SimulatedBase:
         self._commanded_ns, self._commanded_wall = 0, 0.0
         self._state: SimRobotState = world.state(robot)
         space = f"/{robot.ros_namespace}"
-        self._odom = ros.publisher(Odometry, f"{space}/odom")
-        self._joints = ros.publisher(JointState, f"{space}/joint_states")
-        self._battery = ros.publisher(BatteryState, f"{space}/battery_state")
-        self._energy = ros.publisher(Float64, f"{space}/energy_out")
-        self._payload = ros.publisher(Float32, f"{space}/payload")
-        ros.subscribe(Twist, f"{space}/cmd_vel", self._on_cmd_vel, depth=1)
-        ros.subscribe(String, f"{space}/station", self._on_station)
+        self._odom = ros.publisher(Odometry, f"{space}/odom", qos.SENSOR_OUT)
+        self._joints = ros.publisher(JointState, f"{space}/joint_states", qos.SENSOR_OUT)
+        self._battery = ros.publisher(BatteryState, f"{space}/battery_state", qos.SENSOR_OUT)
+        self._energy = ros.publisher(Float64, f"{space}/energy_out", qos.SENSOR_OUT)
+        self._payload = ros.publisher(Float32, f"{space}/payload", qos.SENSOR_OUT)
+        ros.subscribe(Twist, f"{space}/cmd_vel", self._on_cmd_vel, qos.COMMAND)
+        ros.subscribe(String, f"{space}/station", self._on_station, qos.EVENT)
 
     @property
     def awaits_command(self) -> bool:

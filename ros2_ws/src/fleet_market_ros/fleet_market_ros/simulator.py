@@ -65,6 +65,9 @@ class Simulator:
     ) -> None:
         self._world, self._options = world, options
         self._commands = asyncio.Event()
+        unknown = {name for name in options.nav2.split(",") if name not in {"", "all", *(r.robot_id for r in robots)}}
+        if unknown:
+            raise InputError("command line", "--nav2", sorted(unknown), "use ids of robots of the fleet file, or all")
         by_nav2 = [r for r in robots if options.nav2 == "all" or r.robot_id in options.nav2.split(",")]
         self._bases = [
             SimulatedBase(ros, world, r.robot_id, self._commands.set, r.start if r in by_nav2 else None) for r in robots
