@@ -28,6 +28,7 @@ from fleet_market.body import DriverSpec, End, Point, Pose, RobotType
 from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
 from fleet_market.robot.tracking import Limits as Tracked
+from fleet_market_hardware import tables
 from fleet_market_hardware.bases.differential import Action, Differential, Limits
 from fleet_market_hardware.bases.geometry import Fence, Geometry
 from fleet_market_hardware.batteries.monitor import Monitor
@@ -228,8 +229,6 @@ def compose(robot: RobotId, kind: RobotType, told: Mapping[str, Any], source: st
     speed = min(kind.max_speed_mps, parts.limits.max_speed_mps or kind.max_speed_mps)
     lacks: set[str] = set()
     if parts.base.type == "create2":
-        from fleet_market_hardware import tables  # noqa: PLC0415 - only here
-
         geometry = Geometry(tables.CREATE_WHEEL_RADIUS_M, tables.CREATE_TRACK_M)
         speed = min(speed, tables.CREATE_MAX_MM_S / 1000)
         lacks = {"dead_man"}
