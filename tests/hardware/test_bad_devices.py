@@ -297,3 +297,14 @@ async def test_a_stuck_device_does_not_drive_in_telemetry(vesc):
     assert (seen.vx, seen.moving) == (0.0, False)
     assert "counters stand" in base.trouble()
     await base.close()
+
+
+async def test_an_answer_that_comes_twice_is_not_taken_for_the_other_wheel(vesc):
+    values = vesc._values
+    vesc._values = lambda side: values(side) * (2 if side == 0 else 1)
+    base = base_of(VescWheels(vesc.port))
+    await base.open(timeout_s=3.0)
+    seen = await drive(base, 0.5, 30)
+    assert abs(seen.odometer_m - vesc.plant.pose.x) < 0.06
+    assert vesc.plant.pose.x > 0.3
+    await base.close()
