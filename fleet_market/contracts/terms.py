@@ -61,3 +61,9 @@ class MarketTerms(Body):
     """Evidence may lie this far outside of a place's radius: the error of localisation."""
     scale_slack_kg: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5
     """A robot's scale may be off by this much."""
+    answer_s: Seconds = 5.0
+    """An oracle must answer within this time, or its fee goes back."""
+    robots_share: Annotated[int, Field(ge=0, le=1000)] = 500
+    """What part of a fee goes to the robots whose telemetry was used, thousandths [assumption: half]."""
+    quote_life_s: Seconds = 60.0
+    """How long an oracle's band counts [assumption: thirty batches]."""

@@ -38,7 +38,10 @@ from fleet_market.protocol.messages import (
     ClockTick,
     Complete,
     Decline,
+    FairAnswer,
+    FairRequest,
     Offer,
+    OracleTerms,
     Position,
     PostOrder,
     Prepared,
@@ -85,6 +88,10 @@ INPUTS: dict[tuple[str, str], type[Body]] = {
     ("in", "cancel"): CancelOrder,
     ("in", "why"): WhyRequest,
     ("in", "status"): StatusRequest,
+    ("in", "fair"): FairRequest,
+    ("in", "terms"): OracleTerms,
+    ("in", "answer"): FairAnswer,
+    ("from", "fair"): FairRequest,
 }
 """The body that each topic carries into the market: who may say what is a matter of topics."""
 

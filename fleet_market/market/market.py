@@ -5,6 +5,7 @@ from __future__ import annotations
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
+from fleet_market.market.advice import Advice
 from fleet_market.market.batch import Batches
 from fleet_market.market.commands import SELF, Checkpoint, Command, Halt, OpenMarket, Pace
 from fleet_market.market.desk import Desk
@@ -23,7 +24,10 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    FairAnswer,
+    FairRequest,
     Offer,
+    OracleTerms,
     Position,
     PostOrder,
     Prepared,
@@ -59,7 +63,7 @@ class Market:
         self.state = state
         self._batches, self._resales = Batches(state), Resales(state)
         self._desk = Desk(state, self._places)
-        self._execution = Execution(state)
+        self._execution, self._advice = Execution(state), Advice(state, self._places)
 
     @property
     def ledger(self) -> Ledger:
@@ -93,11 +97,8 @@ class Market:
                 self._hold(body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
-            case Announce() | Presence() as body:
+            case Announce() | Presence() | Position() as body:
                 self._robot(command, body, out)
-            case Position() as body:
-                if (known := self.state.robots.get(RobotId(command.source))) is not None:
-                    known.position = body
             case Ask() as body:
                 self._batches.take(RobotId(command.source), body, command.now_ns, out)
             case Receipt() as body:
@@ -106,6 +107,8 @@ class Market:
                 self._checkpoint(body, out)
             case ResaleAsk() | Prepared() | Offer() as body:
                 self._resell(command, body, out)
+            case OracleTerms() | FairRequest() | FairAnswer():
+                self._advice.handle(command, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -175,6 +178,7 @@ class Market:
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
+        self._advice.tick(now_ns, out)
         self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
         self._resales.tick(now_ns, out)
 
@@ -199,6 +203,8 @@ class Market:
                 if not online:
                     self._batches.gone(robot, command.now_ns, out)
                     self._resales.gone(robot, command.now_ns, out)
+            case Position() if known is not None:
+                known.position = body
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

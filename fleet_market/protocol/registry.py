@@ -22,6 +22,10 @@ NEWCOMERS, CUSTOMERS, FIRST_ROBOT, ROBOT_SESSIONS = 0, 1, 2, 100
 SESSIONS = FIRST_ROBOT + ROBOT_SESSIONS
 
 
+ORACLE_KINDS = ("terms", "answer")
+"""What only oracles say to a market."""
+
+
 class Role(StrEnum):
     """What a key is for."""
 
@@ -135,7 +139,8 @@ def may_write(entry: Entry, address: Address) -> bool:
         case "from" | "state":
             return entry.role is Role.ROBOT and entry.name == address.name
         case "in":
-            return entry.role is Role.CUSTOMER and entry.name == address.name
+            role = Role.ORACLE if address.kind in ORACLE_KINDS else Role.CUSTOMER
+            return entry.role is role and entry.name == address.name
         case "view" if address.kind == "band":
             return entry.role is Role.ORACLE
         case "zone" | "view":

@@ -44,6 +44,8 @@ TOPICS = {
     topics.to_customer("ann", "order"): "auc-main",
     topics.view("main", "cleared"): "auc-main",
     topics.view("main", "band"): "oracle",
+    topics.from_customer("oracle", "terms"): "oracle",
+    topics.from_customer("oracle", "answer"): "oracle",
     topics.CLOCK: "simulator",
 }
 FREE = Limits(rate_per_s=1e9, burst=1e9, refused_costs=0.0)

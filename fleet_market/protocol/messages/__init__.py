@@ -10,6 +10,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fleet_market.protocol.messages.advice import (
+    MAX_USED,
+    FairAnswer,
+    FairQuestion,
+    FairReply,
+    FairRequest,
+    Scored,
+)
 from fleet_market.protocol.messages.asks import Ask, AskLine, Call, DeclineLine, DeclineReason, Lot
 from fleet_market.protocol.messages.books import JournalHead
 from fleet_market.protocol.messages.cleared import Band, Cleared
@@ -54,6 +62,7 @@ from fleet_market.protocol.messages.fields import (
     WirePose,
     printable,
 )
+from fleet_market.protocol.messages.oracles import MAX_REASONS, OracleTerms, OracleView, WireBand
 from fleet_market.protocol.messages.orders import (
     AskRecord,
     CancelOrder,
@@ -127,6 +136,12 @@ AnyBody = Annotated[
     | Cleared
     | Traded
     | Band
+    | OracleTerms
+    | FairRequest
+    | FairQuestion
+    | FairAnswer
+    | FairReply
+    | Scored
     | JournalHead
     | ClockTick,
     Field(discriminator="type"),
@@ -140,9 +155,11 @@ __all__ = [
     "MAX_LEVELS",
     "MAX_PRICE_UC",
     "MAX_PRIORITY",
+    "MAX_REASONS",
     "MAX_STOPS",
     "MAX_TEXT",
     "MAX_TRADES_TOLD",
+    "MAX_USED",
     "MAX_WAYPOINTS",
     "PRINTABLE",
     "Abort",
@@ -166,6 +183,10 @@ __all__ = [
     "Decline",
     "DeclineLine",
     "DeclineReason",
+    "FairAnswer",
+    "FairQuestion",
+    "FairReply",
+    "FairRequest",
     "FieldError",
     "GainRecord",
     "Joules",
@@ -178,6 +199,8 @@ __all__ = [
     "Metres",
     "MoveRecord",
     "Offer",
+    "OracleTerms",
+    "OracleView",
     "OrderEvent",
     "OrderReply",
     "OrderState",
@@ -203,6 +226,7 @@ __all__ = [
     "RobotView",
     "Route",
     "RouteRequest",
+    "Scored",
     "Settle",
     "ShortText",
     "StatusReply",
@@ -215,6 +239,7 @@ __all__ = [
     "Traded",
     "WhyReply",
     "WhyRequest",
+    "WireBand",
     "WirePose",
     "printable",
 ]
