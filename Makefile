@@ -45,7 +45,9 @@ bench: mosquitto postgres
 	$(BIN)/python -m benchmarks.page
 
 # The long forms of the crash and network tests, an hour each at most; started again after a stop it goes on.
+# What the tests try at random is the same each time; here it is new.
 nightly: mosquitto postgres
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real" --hypothesis-profile=new_examples
 	$(BIN)/python -m benchmarks.nightly
 
 # What starts no processes runs on all cores; what does has them to itself.

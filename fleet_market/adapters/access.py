@@ -64,6 +64,7 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
             yield "write", topics.view("+", "band")
             yield from (("write", topics.from_customer(name, kind, "+")) for kind in ORACLE_KINDS)
             yield "read", topics.to_customer(name, "#")
+            yield "read", topics.from_robot("+", "+", "telemetry")
         case Role.MARKET:
             zone = zone_of(name)
             yield "read", topics.CLOCK

@@ -230,6 +230,10 @@ class KeyGuard(Guard):
         """Return the last will of the connection that begins: the last of its messages, whenever it comes."""
         return self._sealed(topic, payload, LAST_SEQ, 0)
 
+    def sign(self, content: bytes) -> tuple[DidKey, bytes]:
+        """Return the name of the key and its signature; `content` begins with a context that no seal begins with."""
+        return self._key.did, self._key.sign(content)
+
     def open(self, topic: str, payload: bytes) -> bytes:
         """Return the message that came in, verified with the register of now."""
         self.watch()

@@ -36,6 +36,7 @@ from fleet_market.protocol.messages import (
     Receipt,
     ResaleAsk,
     StatusRequest,
+    TelemetryRecord,
     WhyRequest,
 )
 from fleet_market.units import ns
@@ -99,6 +100,8 @@ class Market:
                 self._tick(command.now_ns, out)
             case Announce() | Presence() | Position() as body:
                 self._robot(command, body, out)
+            case TelemetryRecord():
+                pass  # for the oracles alone
             case Ask() as body:
                 self._batches.take(RobotId(command.source), body, command.now_ns, out)
             case Receipt() as body:

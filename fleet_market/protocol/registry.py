@@ -198,6 +198,10 @@ class Directory:
             raise ProtocolError("key_expired", f"the key of {entry.role} {entry.name} does not count at this time")
         return entry
 
+    def known(self, kid: DidKey) -> Entry | None:
+        """Return whose key it is or was, valid or not; None if it never was in the register."""
+        return self._of_key.get(kid)
+
     def owner_of(self, robot: str) -> OwnerId | None:
         """Return the owner that the register names for a robot."""
         return self._owners.get(robot)

@@ -15,11 +15,11 @@ from fleet_market.errors import UnreachableError
 from fleet_market.pricing import TaskPlan
 from fleet_market.protocol.messages import Complete, Phase, Route, RouteRequest, StepEvidence, Stop, WirePose
 from fleet_market.robot.bidding import Bidder
-from fleet_market.robot.effects import RunJob
+from fleet_market.robot.effects import Remember, RunJob
 from fleet_market.robot.losses import Losses
 from fleet_market.robot.metering import Meter
 from fleet_market.robot.queue import Visit
-from fleet_market.robot.situation import NEVER_NS, Asked, Doing, Done, Goal, Situation, Trip
+from fleet_market.robot.situation import NEVER_NS, STOPS_AHEAD, Asked, Doing, Done, Goal, Situation, Trip
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
@@ -28,8 +28,6 @@ CHARGE_MARGIN_SOC = 0.03
 """A robot this little above its reserve can do hardly any task: it charges when it has nothing to do."""
 CHARGE_SPARE_SOC = 0.01
 """On top of what the queue needs, so that a little more than was expected does not mean another charging stop."""
-STOPS_AHEAD = 2
-"""Stops for which a way is asked at once: ways of others wait for all that was granted before."""
 REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
 RETRY_CHARGER_S = 20.0
@@ -42,6 +40,8 @@ AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
 CHARGE_S_PER_H = 3600.0
+LEAST_FIXES = 2
+"""A record says from where to where."""
 
 
 class Worker:
@@ -67,7 +67,7 @@ class Worker:
         now = self._now
         if telemetry.link is not Link.UP:
             return
-        if now.orphans:
+        if now.orphans and now.put_back is None:
             self.losses.wait_for_handover(telemetry, now_ns)
             return
         if now_ns < now.wait_until_ns:
@@ -99,7 +99,7 @@ class Worker:
         if until_soc is not None:
             until_soc = min(full_soc, until_soc + CHARGE_SPARE_SOC)
             return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
-        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[:STOPS_AHEAD])
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[: now.stops_ahead])
         return tuple(Goal(visit, now.place(visit)) for visit in ahead)
 
     def _charge_first(self, now_ns: int) -> float | None:
@@ -178,13 +178,14 @@ class Worker:
         now.passed = 0
         if route.served:
             if goals:
-                now.give_up = None
+                now.give_up, now.stops_ahead = None, STOPS_AHEAD
             return
         if not route.points:
             now.trip = None
         visit = goals[0].visit if goals else None
         if visit is not None and (task := now.task(visit.order)) is not None:
             now.retry_at_ns = now_ns + ns(RETRY_ROUTE_S)
+            now.stops_ahead = 1 if len(goals) > 1 else STOPS_AHEAD
             if now.give_up is None or now.give_up[0] != visit:
                 now.give_up = (visit, now_ns + ns(GIVE_UP_ROUTE_S))
             elif now_ns >= now.give_up[1]:
@@ -265,12 +266,15 @@ class Worker:
         now.last_position_ns = NEVER_NS
         if goal is None:
             now.doing = Doing.IDLE
+        elif goal.visit is None:
+            for held in now.tasks:
+                held.charged = held.charged or bool(held.fixes)
         if goal is None or goal.visit is None or now.put_back is not None:
             return
         task, telemetry = now.task(goal.visit.order), now.telemetry
         if task is None or telemetry is None or telemetry.pose is None:
             return
-        self._meter.arrived(task, now_ns)
+        self._meter.arrived(task, telemetry.pose, now_ns)
         before_kg = now.weighed[1] if now.weighed is not None and now.weighed[0] == goal.visit else None
         task.steps.append(_evidence(goal.visit, telemetry.pose, before_kg, telemetry.payload_kg, now_ns))
         now.weighed = None
@@ -291,7 +295,17 @@ class Worker:
             now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
+        self._record(task, energy_j if metered else None)
         now.forget(task)
+
+    def _record(self, task: Task, energy_j: float | None) -> None:
+        """Say what was measured; that it was said is kept first."""
+        if len(task.fixes) < LEAST_FIXES:
+            return
+        config, memory = self._now.config, self._now.memory
+        record = memory.chain.add(config.robot, config.session, task, energy_j)
+        self._voice.want(Remember(memory.export()))
+        self._voice.say("telemetry", record)
 
 
 def _evidence(visit: Visit, pose: Pose, before_kg: float | None, after_kg: float | None, now_ns: int) -> StepEvidence:

@@ -10,6 +10,7 @@ from fleet_market.errors import InputError
 from fleet_market.pricing import Calibration, DurationModel, Lesson, PriceQuote, Tariff, TaskPlan, price
 from fleet_market.pricing.components import Components, from_json
 from fleet_market.robot.battery_day import BatteryDay
+from fleet_market.robot.records import Chain
 
 VERSION = 1
 
@@ -26,6 +27,8 @@ class Memory:
         self._robot = robot
         self.calibration, self.durations = Calibration(robot), DurationModel(robot)
         self.components = Components()
+        self.chain = Chain()
+        """Of its telemetry records."""
         self._day = BatteryDay()
 
     def observe(self, soc: float, now_ns: int) -> None:
@@ -79,6 +82,7 @@ class Memory:
             "durations": self.durations.export(),
             "components": self.components.to_json(),
             "day": self._day.export(),
+            "chain": self.chain.export(),
         }
 
     def restore(self, data: Mapping[str, Any], source: str) -> None:
@@ -103,4 +107,10 @@ class Memory:
         durations.restore(parts["durations"], f"{source}: durations")
         components = from_json(parts["components"], f"{source}: components")
         day = BatteryDay.restored(parts["day"], f"{source}: day")
+        chain = Chain()
+        if (kept := data.get("chain")) is not None:
+            if not isinstance(kept, Mapping):
+                raise InputError(source, "chain", kept, "use a memory that this program wrote, or remove the file")
+            chain = Chain.restored(kept, f"{source}: chain")
         self.calibration, self.durations, self.components, self._day = calibration, durations, components, day
+        self.chain = chain

@@ -19,7 +19,13 @@ from fleet_market.protocol.registry import SESSIONS, Role
 pytestmark = pytest.mark.real
 
 OWN = {
-    ("robot", "r1"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce"],
+    ("robot", "r1"): [
+        "from/r1/main/ask",
+        "from/r1/main/complete",
+        "from/r1/main/telemetry",
+        "state/r1/presence",
+        "state/r1/announce",
+    ],
     ("customer", "ann"): ["in/ann/main/order", "in/ann/main/cancel"],
     ("market", "auc-main"): [
         "to/r1/award",
@@ -40,7 +46,9 @@ MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
     ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band", "view/main/head"],
     ("market", "auc-main"): [],
-    ("oracle", "oracle"): ["view/main/cleared", "view/main/band", "view/main/head", "out/oracle/question"],
+    ("oracle", "oracle"): [
+        "view/main/cleared", "view/main/band", "view/main/head", "out/oracle/question", "from/r1/main/telemetry",
+    ],
     ("market", "auc-main.0"): ["state/r1/announce"],
     ("market", "auc-main.1"): [
         "in/ann/main/order", "in/ann/main/cancel", "in/oracle/main/terms", "in/oracle/main/answer",

@@ -95,6 +95,7 @@ from fleet_market.protocol.messages.resales import (
     TradeRecord,
 )
 from fleet_market.protocol.messages.robots import Announce, Auctioneer, ClockTick, Position, Presence
+from fleet_market.protocol.messages.telemetry import MAX_RECORD_LEGS, Fix, RecordLeg, TelemetryRecord
 from fleet_market.protocol.messages.ways import Release, Reroute, Route, RouteRequest, Stop
 
 AnyBody = Annotated[
@@ -123,6 +124,7 @@ AnyBody = Annotated[
     | Release
     | Reroute
     | Position
+    | TelemetryRecord
     | PostOrder
     | QuoteRequest
     | CancelOrder
@@ -156,6 +158,7 @@ __all__ = [
     "MAX_PRICE_UC",
     "MAX_PRIORITY",
     "MAX_REASONS",
+    "MAX_RECORD_LEGS",
     "MAX_STOPS",
     "MAX_TEXT",
     "MAX_TRADES_TOLD",
@@ -188,6 +191,7 @@ __all__ = [
     "FairReply",
     "FairRequest",
     "FieldError",
+    "Fix",
     "GainRecord",
     "Joules",
     "JournalHead",
@@ -220,6 +224,7 @@ __all__ = [
     "Radians",
     "Reauction",
     "Receipt",
+    "RecordLeg",
     "Release",
     "Reroute",
     "ResaleAsk",
@@ -233,6 +238,7 @@ __all__ = [
     "StatusRequest",
     "StepEvidence",
     "Stop",
+    "TelemetryRecord",
     "Text",
     "TimeNs",
     "TradeRecord",
