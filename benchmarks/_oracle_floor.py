@@ -1,10 +1,10 @@
 """A market of robots and tasks for the oracle's benchmarks: the product's pricing and auction, on an empty square floor.
 
-Robots of the types of `launch/fleets/auto.yaml` ask by `fleet_market.pricing.asks_uc`: way to the start and task, with a
-detour, turns and halts on each leg that nobody but them knows beforehand, times a factor of the robot (its wear, its tariff). A robot
-holds up to two contracts and asks from where it will be. Tasks come by a Poisson process; what one is worth to its buyer is
-drawn, and is his budget. Every batch is cleared by `fleet_market.auction.clear` (Clarke payments, owners of two robots). All
-constants are [assumption]s, set before the first run.
+Robots of the types of `launch/fleets/auto.yaml` ask by `fleet_market.pricing.asks_uc` for the way to the start and the
+task: with a detour, turns and halts on each leg that nobody but them knows beforehand, times a factor of the robot (its
+wear, its tariff). A robot holds up to two contracts and asks from where it will be. Tasks come by a Poisson process; what
+one is worth to its buyer is drawn, and is his budget. Every batch is cleared by `fleet_market.auction.clear` (Clarke
+payments, owners of two robots). All constants are [assumption]s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.auction import LotAward, LotOffer, SealedAsk, clear
 from fleet_market.body import RobotType
 from fleet_market.ids import CallId, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.oracle import FairBand, fair_bands
 from fleet_market.oracle.terms import ClosedBatch, ClosedLot, OrderGone, OrderSeen, Question, RobotState, Settlement
 from fleet_market.pricing import EnergyModel, PlanArray, Tariff, asks_uc
 from fleet_market.units import NS_PER_S
@@ -78,6 +79,10 @@ class Batch:
     heard: ClosedBatch
     offers: tuple[LotOffer, ...]
     tasks: tuple[Task, ...]
+
+    def bands(self) -> list[FairBand]:
+        """Return the full-information prices of its lots."""
+        return fair_bands(self.offers, self.heard.asks)
 
 
 class Floor:
