@@ -146,7 +146,8 @@ class ZoneView:
         """Learn from a closed batch."""
         tasks = {lot.order: task for lot in batch.lots if (task := lot.task or self.on_sale.get(lot.order)) is not None}
         offers = [LotOffer(lot.order, lot.budget_uc) for lot in batch.lots]
-        bands = {band.order: band for band in fair_bands(offers, batch.asks) if band.order in tasks}
+        sold = {lot.order for lot in batch.lots if lot.winner is not None} & tasks.keys()
+        bands = {band.order: band for band in fair_bands(offers, batch.asks) if band.order in sold}
         self._compare(bands)
         self._learn_ways(batch, tasks)
         self.fleet.learn(batch, tasks)

@@ -105,10 +105,13 @@ def test_a_budget_grows_with_the_probability_and_ends_where_time_does_not_suffic
 
 
 def test_budgets_sell_as_often_as_they_say(market):
-    """Lots of a living market: how often was the least price at which one was sold within the budget named before?"""
+    """Lots of a living market: how often was the least price at which one was sold within the budget named before?
+
+    Misses come in clusters (busy spells), so that a hundred lots say little: hundreds were seen from 66 to 89 %.
+    """
     floor, knowledge = copy.deepcopy(market)
     named, within = {}, []
-    while len(within) < 100:
+    while len(within) < 400:
         for task in floor.arrivals():
             question = dataclasses.replace(task.question, deadline_s=None)
             named[task.order] = budget(knowledge, question, 0.8, floor.now_ns).budget_uc
@@ -119,7 +122,7 @@ def test_budgets_sell_as_often_as_they_say(market):
             knowledge.hear(seen.heard if isinstance(seen, Batch) else seen, floor.now_ns)
         for robot in floor.robots:
             knowledge.hear(floor.state(robot), floor.now_ns)
-    assert sum(within) / len(within) == pytest.approx(0.8, abs=0.1)
+    assert sum(within) / len(within) == pytest.approx(0.8, abs=0.08)
 
 
 def test_the_best_time_is_the_cheapest_of_those_looked_at(market):
