@@ -1,14 +1,15 @@
 """A market of robots and tasks for the oracle's benchmarks: the product's pricing and auction, on an empty square floor.
 
-Robots of the types of `launch/fleets/auto.yaml` ask by `fleet_market.pricing.asks_uc`: way to the start and task, with a
-detour of each way, turns and halts that nobody knows beforehand, times a factor of the robot (its wear, its tariff). A robot
-holds up to two contracts and asks from where it will be. Tasks come by a Poisson process; what one is worth to its buyer is
-drawn, and is his budget. Every batch is cleared by `fleet_market.auction.clear` (Clarke payments, owners of two robots). All
-constants are [assumption]s, set before the first run.
+Robots of the types of `launch/fleets/auto.yaml` ask by `fleet_market.pricing.asks_uc` for the way to the start and the
+task: with a detour, turns and halts on each leg that nobody but them knows beforehand, times a factor of the robot (its
+wear, its tariff). A robot holds up to two contracts and asks from where it will be. Tasks come by a Poisson process; what
+one is worth to its buyer is drawn, and is his budget. Every batch is cleared by `fleet_market.auction.clear` (Clarke
+payments, owners of two robots). All constants are [assumption]s.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.auction import LotAward, LotOffer, SealedAsk, clear
 from fleet_market.body import RobotType
 from fleet_market.ids import CallId, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.oracle import FairBand, fair_bands
 from fleet_market.oracle.terms import ClosedBatch, ClosedLot, OrderGone, OrderSeen, Question, RobotState, Settlement
 from fleet_market.pricing import EnergyModel, PlanArray, Tariff, asks_uc
 from fleet_market.units import NS_PER_S
@@ -33,7 +35,8 @@ DEADLINE_S = 600.0
 OFFERED = 20
 MOST_QUEUE = 2
 DWELL_S = 8.0
-DETOUR = (1.0, 1.3)
+DETOUR, TURNS_RAD, HALTS = (1.0, 1.3), (0.0, 6.0), (1, 5)
+"""Ranges of how much longer than the air line a leg is, how far a robot turns on it, and how often it halts."""
 FACTOR_SD = 0.08
 VALUE = (1.3, 4.0)
 """What a task is worth, as a multiple of what it costs a mean robot from a mean distance."""
@@ -50,6 +53,8 @@ class Task:
     value_uc: int
     posted_s: float
     budget_uc: int
+    leg: tuple[float, float, int]
+    """Detour, turns in radians and halts between start and goal: the same for all robots, and known to none before."""
     award: LotAward | None = None
     sold_s: float = 0.0
 
@@ -74,6 +79,10 @@ class Batch:
     heard: ClosedBatch
     offers: tuple[LotOffer, ...]
     tasks: tuple[Task, ...]
+
+    def bands(self) -> list[FairBand]:
+        """Return the full-information prices of its lots."""
+        return fair_bands(self.offers, self.heard.asks)
 
 
 class Floor:
@@ -117,12 +126,13 @@ class Floor:
         rate = self.load * len(self.robots) / self._mean_s
         tasks = []
         for _ in range(self.rng.poisson(rate * BATCH_S)):
-            start, goal = self.rng.uniform(0, SIDE_M, (2, 2))
+            start, goal = self.rng.uniform(0, SIDE_M, (2, 2)).tolist()
             payload_kg = float(self.rng.uniform(0, min(k.max_payload_kg for k in self._kinds)))
-            cost_uc = self._base_uc + self._mean_uc_per_m * float(np.hypot(*(goal - start)))
+            cost_uc = self._base_uc + self._mean_uc_per_m * math.dist(start, goal)
             value_uc = int(cost_uc * self.rng.uniform(*VALUE))
-            question = Question(tuple(start.tolist()), tuple(goal.tolist()), payload_kg, DEADLINE_S)
-            tasks.append(Task(OrderId(f"o{self._count}"), question, value_uc, self.now_s, value_uc))
+            question = Question((start[0], start[1]), (goal[0], goal[1]), payload_kg, DEADLINE_S)
+            leg = (self.rng.uniform(*DETOUR), self.rng.uniform(*TURNS_RAD), int(self.rng.integers(*HALTS)))
+            tasks.append(Task(OrderId(f"o{self._count}"), question, value_uc, self.now_s, value_uc, leg))
             self._count += 1
         return tasks
 
@@ -196,7 +206,8 @@ class Floor:
             way_m = np.hypot(*(starts[None] - places[:, None]).transpose(2, 0, 1))
             near = np.argsort(way_m, axis=1, kind="stable")[:, :OFFERED]
             way_m = np.take_along_axis(way_m, near, axis=1)
-            costs_uc, seconds = self._prices(kind, way_m, np.hypot(*(goals - starts).T)[near], payload_kg[near])
+            legs = np.array([t.leg for t in self.open])[near]
+            costs_uc, seconds = self._prices(kind, way_m, np.hypot(*(goals - starts).T)[near], payload_kg[near], legs)
             for i, robot in enumerate(mine):
                 for j, lot in enumerate(near[i].tolist()):
                     task = self.open[lot]
@@ -206,18 +217,17 @@ class Floor:
         return asks, lasts_s
 
     def _prices(
-        self, kind: RobotType, way_m: FloatArray, task_m: FloatArray, payload_kg: FloatArray
+        self, kind: RobotType, way_m: FloatArray, task_m: FloatArray, payload_kg: FloatArray, legs: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Return asks and durations of two legs each, shapes of `way_m`."""
-        shape = (*way_m.shape, 2)
-        lengths = np.stack([way_m, task_m], axis=-1) * self.rng.uniform(*DETOUR, shape)
-        payload = np.stack([np.zeros_like(payload_kg), payload_kg], axis=-1)
+        """Return asks and durations of two legs each, shapes of `way_m`; `legs` has one axis more, of 3."""
+        shape = way_m.shape
+        detour, turn_rad, halts = np.moveaxis(legs, -1, 0)
         plans = PlanArray.of(
-            lengths,
-            turn_rad=self.rng.uniform(0, 6, shape),
-            halts=self.rng.integers(1, 5, shape),
-            payload_kg=payload,
-            dwell_s=np.full(way_m.shape, DWELL_S),
+            np.stack([way_m * self.rng.uniform(*DETOUR, shape), task_m * detour], axis=-1),
+            turn_rad=np.stack([self.rng.uniform(*TURNS_RAD, shape), turn_rad], axis=-1),
+            halts=np.stack([self.rng.integers(*HALTS, shape), halts.astype(int)], axis=-1),
+            payload_kg=np.stack([np.zeros_like(payload_kg), payload_kg], axis=-1),
+            dwell_s=np.full(shape, DWELL_S),
         )
         features = self._models[kind.name].features(plans)
         return asks_uc(plans, features, kind, TARIFF), features.duration_s
@@ -226,8 +236,16 @@ class Floor:
         """Return how long a task takes, and what it costs per metre and besides, of a mean robot."""
         near_m, far_m = np.full((200, 1), 15.0), np.full((200, 1), 70.0)
         load_kg = np.full((200, 1), 2.0)
-        short = [self._prices(kind, near_m, np.zeros_like(near_m), load_kg) for kind in self._kinds]
-        long = [self._prices(kind, near_m, far_m, load_kg) for kind in self._kinds]
+        legs = np.stack(
+            [
+                self.rng.uniform(*DETOUR, near_m.shape),
+                self.rng.uniform(*TURNS_RAD, near_m.shape),
+                self.rng.integers(*HALTS, near_m.shape),
+            ],
+            axis=-1,
+        )
+        short = [self._prices(kind, near_m, np.zeros_like(near_m), load_kg, legs) for kind in self._kinds]
+        long = [self._prices(kind, near_m, far_m, load_kg, legs) for kind in self._kinds]
         base_uc = float(np.mean([uc for uc, _ in short]))
         return (
             float(np.mean([s for _, s in long])),

@@ -29,6 +29,9 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 BEYOND = 0.5
 """Where the level asks for more than was ever seen: the range is prolonged by this share [assumption]."""
 
+ROUNDING = 1e-9
+"""A tenth of 10 is 1, also in floating point."""
+
 
 def checked_confidence(confidence: float) -> float:
     """Return a confidence that can be given.
@@ -101,7 +104,7 @@ class Track:
 
     def _rank(self, tail: float) -> int:
         """Return which error, counted from its end, leaves a share `tail` of n + 1 outside; 0: none that was seen."""
-        return max(0, math.floor(min(tail, 0.5) * (len(self._sorted) + 1)))
+        return max(0, math.floor(min(tail, 0.5) * (len(self._sorted) + 1) + ROUNDING))
 
 
 class Groups:

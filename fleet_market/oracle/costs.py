@@ -7,7 +7,7 @@ times a factor of the robot::
 
 with `way_m` from where the robot will be to the start and `task_m` from start to goal. The weights minimise the squared
 *relative* error, since errors grow with the ask; the mean detour of a floor is in them, the detour of one way is not.
-The factor is the geometric mean of ask over model, shrunk towards 1 by `FACTOR_PRIOR` asks.
+The factor is the geometric mean of ask over model, shrunk towards 1 by `FACTOR_PRIOR` asks; the mean of all factors is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import numpy as np
 from fleet_market.ids import RobotId
 from fleet_market.oracle.learning import FloatArray, Regression
 
+SCALE_UC = 1e6
+"""Weights are in credits, so that the faint prior on them is small against the samples."""
 MEMORY = 3000.0
 """Asks after which what was before counts 1/e [assumption]."""
 LEAST_ASKS = 20
@@ -36,7 +38,7 @@ class CostModel:
     def __init__(self) -> None:
         self._regression = Regression(np.zeros(4), np.full(4, 1e-6), MEMORY)
         self._logs: dict[RobotId, tuple[float, float]] = {}
-        self._mean_uc = 0.0
+        self._mean_uc, self._common = 0.0, 0.0
 
     @property
     def known(self) -> bool:
@@ -45,8 +47,7 @@ class CostModel:
 
     def factor(self, robot: RobotId) -> float:
         """Return how this robot's asks compare with those of all."""
-        count, total = self._logs.get(robot, (0.0, 0.0))
-        return math.exp(total / (count + FACTOR_PRIOR))
+        return math.exp(self._own(robot) - self._common)
 
     def learn(
         self, robots: Sequence[RobotId], way_m: FloatArray, task_m: FloatArray, payload_kg: FloatArray, ask_uc: FloatArray
@@ -65,18 +66,24 @@ class CostModel:
         ask_uc = ask_uc[some]
         features = _features(way_m[some], task_m[some], payload_kg[some])
         factors = np.array([self.factor(robot) for robot in robots])
-        self._regression.learn(features * (factors / ask_uc)[:, None], np.ones(len(ask_uc)))
+        self._regression.learn(features * (factors / ask_uc * SCALE_UC)[:, None], np.ones(len(ask_uc)))
         self._mean_uc = float(ask_uc.mean())
-        ratios = np.log(ask_uc / self._floored(features @ self._regression.weights))
+        ratios = np.log(ask_uc / self._floored(features @ self._regression.weights * SCALE_UC))
         for robot, ratio in zip(robots, ratios.tolist(), strict=True):
             count, total = self._logs.get(robot, (0.0, 0.0))
             kept = 1 - 1 / FACTOR_MEMORY
             self._logs[robot] = (kept * count + 1, kept * total + ratio)
+        self._common = float(np.mean([self._own(robot) for robot in self._logs]))
 
     def costs_uc(self, way_m: FloatArray, task_m: float, payload_kg: float) -> FloatArray:
         """Return what a robot of factor 1 would ask, by its way to the start, shape (N,)."""
         full = np.full_like
-        return self._floored(_features(way_m, full(way_m, task_m), full(way_m, payload_kg)) @ self._regression.weights)
+        features = _features(way_m, full(way_m, task_m), full(way_m, payload_kg))
+        return self._floored(features @ self._regression.weights * SCALE_UC)
+
+    def _own(self, robot: RobotId) -> float:
+        count, total = self._logs.get(robot, (0.0, 0.0))
+        return total / (count + FACTOR_PRIOR)
 
     def _floored(self, costs_uc: FloatArray) -> FloatArray:
         floored: FloatArray = np.maximum(costs_uc, max(1.0, LEAST_SHARE * self._mean_uc))

@@ -65,14 +65,15 @@ class Fleet:
                     known, place=task_of[lot.order].goal, queue=known.queue + 1, at_ns=max(known.at_ns, batch.closed_ns)
                 )
 
+    def present(self, now_ns: int) -> list[RobotId]:
+        """Return the robots of which something was heard lately, by name."""
+        return sorted(robot for robot, known in self.robots.items() if now_ns - known.at_ns <= STALE_NS)
+
     def likely(self, now_ns: int) -> list[RobotId]:
-        """Return the robots that would ask now, by how many contracts they hold, by name."""
+        """Return those of them that would ask now, by how many contracts they hold."""
         share = (self._asked + np.where(np.arange(MOST_QUEUE + 1) == 0, 1.0, 0.0)) / (self._seen + 1)
-        return sorted(
-            robot
-            for robot, known in self.robots.items()
-            if share[min(known.queue, MOST_QUEUE)] > LIKELY and now_ns - known.at_ns <= STALE_NS
-        )
+        robots = self.present(now_ns)
+        return [robot for robot in robots if share[min(self.robots[robot].queue, MOST_QUEUE)] > LIKELY]
 
     def candidates(self, robots: Sequence[RobotId]) -> Candidates:
         """Return these robots as arrays."""

@@ -40,7 +40,7 @@ class Regression:
         """The weights by now, (n,)."""
         if self._weights is None:
             right = self._products + self._strength @ self._prior
-            self._weights = np.linalg.solve(self._squares + self._strength, right)
+            self._weights = np.asarray(np.linalg.solve(self._squares + self._strength, right), dtype=np.float64)
         return self._weights
 
     def learn(self, features: FloatArray, targets: FloatArray) -> None:

@@ -79,6 +79,11 @@ class Outlook:
         if self._level.count:
             self._past.append((closed_ns, self._level.value, load))
 
+    @property
+    def level(self) -> float:
+        """The level by now; 0 before any price was seen."""
+        return self._level.value
+
     def forecast(self, now_ns: int, at_ns: int) -> tuple[float, Track] | None:
         """Return the expected log(price / reference cost) at a later time, and how far such forecasts were off."""
         if not self._past:

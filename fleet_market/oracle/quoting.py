@@ -62,7 +62,7 @@ def quote_now(view: ZoneView, task: Question, now_ns: int, confidence: float, pr
         raise InputError("quote", "zone", str(task.zone), "ask when batches have closed there: nothing is known yet")
     track = view.errors.best(forecast.groups)
     shadow, costs = forecast.shadow, forecast.costs_uc
-    if track is not None and len(costs):
+    if track is not None:
         below, above = track.interval(confidence)
         low, high = (math.exp(forecast.expected_log + end) for end in (below, above))
         expected = math.exp(forecast.expected_log + track.middle())
@@ -74,7 +74,7 @@ def quote_now(view: ZoneView, task: Question, now_ns: int, confidence: float, pr
         view,
         task,
         now_ns,
-        track if len(costs) else None,
+        track,
         (low, expected, high),
         confidence,
         forecast=forecast,

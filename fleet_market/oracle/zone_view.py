@@ -36,7 +36,7 @@ REFRESH_NS = 2 * NS_PER_S
 LOAD_EDGES = (0.1, 0.3, 1.0, 3.0)
 """Lots per robot at which tasks stop being alike [assumption]."""
 BLEND_MEMORY = 1000.0
-BLEND_PRIOR = np.array([5.0, 20.0, 20.0, 20.0, 20.0, 20.0])
+BLEND_PRIOR = np.array([5.0, 20.0, 20.0, 20.0, 20.0, 20.0, 20.0, 20.0])
 """Samples that each correction of a forecast must have earned before it counts [assumption]."""
 BUDGET_MEMORY = 300.0
 WAY_MEMORY = 100.0
@@ -54,7 +54,7 @@ class Forecast:
     base_log: float
     shadow: Shadow | None
     costs_uc: FloatArray
-    """Of the robots that could do it, the cheapest first."""
+    """Of the robots that could do it, whether they would ask now or not, the cheapest first."""
     robots: tuple[RobotId, ...]
     """In the same order."""
     load: float
@@ -91,9 +91,12 @@ class ZoneView:
         self._budgets: dict[OrderId, int] = {}
         self._ends_ns: dict[OrderId, int] = {}
         self._sold: OrderedDict[OrderId, _Sold] = OrderedDict()
-        self._blend = Regression(np.zeros(len(BLEND_PRIOR)), BLEND_PRIOR, BLEND_MEMORY)
-        self._usual_way_m, self._usual_budget_log = 0.0, math.log(USUAL_BUDGET)
-        self._candidates: Candidates = self.fleet.candidates([])
+        self._blends = {
+            served: Regression(np.zeros(len(BLEND_PRIOR)), BLEND_PRIOR, BLEND_MEMORY) for served in (True, False)
+        }
+        self._usual_way_m, self._usual_budget_log, self._usual_log = 0.0, math.log(USUAL_BUDGET), 0.0
+        self._present: Candidates = self.fleet.candidates([])
+        self._asking = self._present
         self._market = LiveMarket(0, [], [])
         self._columns: dict[OrderId, int] = {}
         self._forecasts: dict[OrderId, Forecast] = {}
@@ -143,7 +146,8 @@ class ZoneView:
         """Learn from a closed batch."""
         tasks = {lot.order: task for lot in batch.lots if (task := lot.task or self.on_sale.get(lot.order)) is not None}
         offers = [LotOffer(lot.order, lot.budget_uc) for lot in batch.lots]
-        bands = {band.order: band for band in fair_bands(offers, batch.asks) if band.order in tasks}
+        sold = {lot.order for lot in batch.lots if lot.winner is not None} & tasks.keys()
+        bands = {band.order: band for band in fair_bands(offers, batch.asks) if band.order in sold}
         self._compare(bands)
         self._learn_ways(batch, tasks)
         self.fleet.learn(batch, tasks)
@@ -166,22 +170,24 @@ class ZoneView:
         """Return what a task would cost if it came into the market as it stands, None before anything was learned."""
         if not self.fleet.costs.known:
             return None
-        costs = self._candidates.costs_uc(task, self.fleet.costs)
+        costs = self._asking.costs_uc(task, self.fleet.costs)
         rows = _cheapest(costs)
-        load = len(self._columns) / max(1, len(self._candidates.robots))
+        able_uc = self._present.costs_uc(task, self.fleet.costs)
+        able = _cheapest(able_uc)
+        load = len(self._columns) / max(1, len(self._asking.robots))
         edges = [(int(row), round(costs[row])) for row in rows]
         twin = self._twins.get(_likeness(task))
         shadow = self._market.shadow(edges, instead_of=self._columns.get(twin) if twin is not None else None)
         features, base_log = self._features(task, costs[rows], shadow, load)
         return Forecast(
-            expected_log=base_log + float(features @ self._blend.weights),
+            expected_log=base_log + float(features @ self._blends[shadow is not None].weights),
             features=features,
             base_log=base_log,
             shadow=shadow,
-            costs_uc=costs[rows],
-            robots=tuple(self._candidates.robots[row] for row in rows),
+            costs_uc=able_uc[able],
+            robots=tuple(self._present.robots[row] for row in able),
             load=load,
-            groups=_groups(task.kind, load),
+            groups=_groups(task.kind, load, served=shadow is not None),
         )
 
     def reference_uc(self, task: Question) -> float:
@@ -203,8 +209,11 @@ class ZoneView:
         for (forecast, order), log in zip(found, logs.tolist(), strict=True):
             self.errors.add(forecast.groups, log - forecast.expected_log)
             self.floors.add(forecast.groups, math.log(max(1, bands[order].low_uc)) - forecast.expected_log)
-        bases = np.array([forecast.base_log for forecast, _ in found])
-        self._blend.learn(np.stack([forecast.features for forecast, _ in found]), logs - bases)
+        for served, blend in self._blends.items():
+            mine = [i for i, (forecast, _) in enumerate(found) if (forecast.shadow is not None) is served]
+            if mine:
+                bases = np.array([found[i][0].base_log for i in mine])
+                blend.learn(np.stack([found[i][0].features for i in mine]), logs[mine] - bases)
 
     def _learn_ways(self, batch: ClosedBatch, tasks: dict[OrderId, Question]) -> None:
         for lot in batch.lots:
@@ -216,30 +225,34 @@ class ZoneView:
         load = len(batch.lots) / max(1, len({ask.robot for ask in batch.asks}))
         logs = [math.log(max(1, band.fair_uc) / self.reference_uc(tasks[order])) for order, band in bands.items()]
         self.outlook.hear(batch.closed_ns, logs, load)
-        waiting = len(self._columns) / max(1, len(self._candidates.robots))
+        waiting = len(self._columns) / max(1, len(self._asking.robots))
         for lot in batch.lots:
             if lot.order not in tasks:
                 continue
             task = tasks[lot.order]
             reference_uc = self.reference_uc(task)
+            self._usual_log += (math.log(reference_uc) - self._usual_log) * (1 / BUDGET_MEMORY if self._usual_log else 1.0)
             if lot.budget_uc > 0:
                 self._usual_budget_log += (math.log(lot.budget_uc / reference_uc) - self._usual_budget_log) / BUDGET_MEMORY
             if lot.winner is not None:
-                self._sold[lot.order] = _Sold(_groups(task.kind, waiting), reference_uc, self.way_m(task))
+                self._sold[lot.order] = _Sold(_groups(task.kind, waiting, served=True), reference_uc, self.way_m(task))
         while len(self._sold) > MOST_TASKS:
             self._sold.popitem(last=False)
 
     def _features(self, task: Question, costs: FloatArray, shadow: Shadow | None, load: float) -> tuple[FloatArray, float]:
-        """Return what a forecast's corrections depend on, (6,), and the logarithm of what they correct."""
-        budget_uc = self._budget_uc(None, task)
+        """Return what a forecast's corrections depend on, (8,), and the logarithm of what they correct."""
+        reference_log = math.log(self.reference_uc(task))
+        usual_log, crowd = reference_log + self.outlook.level, math.log1p(load)
+        length = reference_log - self._usual_log
         if shadow is None:
-            return np.zeros(len(BLEND_PRIOR)), math.log(max(1, budget_uc))
+            return np.array([1.0, 0.0, 0.0, crowd, 0.0, 0.0, 0.0, length]), usual_log
+        budget_uc = self._budget_uc(None, task)
         high_uc = shadow.high_uc if shadow.high_uc is not None else max(shadow.low_uc, budget_uc)
         middle_uc = max(1.0, (shadow.low_uc + high_uc) / 2)
         ratio = np.log(np.maximum(costs[[0, min(1, len(costs) - 1)]], 1.0) / middle_uc)
         above = min(0.0, math.log(max(1, budget_uc) / middle_uc))
-        features = np.array([1.0, ratio[0], ratio[1], math.log1p(load), above, float(shadow.high_uc is None)])
-        return features, math.log(middle_uc)
+        middle_log, alone = math.log(middle_uc), float(shadow.high_uc is None)
+        return np.array([1.0, *ratio, crowd, above, alone, usual_log - middle_log, length]), middle_log
 
     # --- the live market ---------------------------------------------------------------------------------------------
 
@@ -248,25 +261,26 @@ class ZoneView:
         for order in [order for order, end_ns in self._ends_ns.items() if end_ns < now_ns]:
             self._drop(order)
         self._made_ns, self._moved = now_ns, False
-        self._candidates = self.fleet.candidates(self.fleet.likely(now_ns))
+        self._present = self.fleet.candidates(self.fleet.present(now_ns))
+        self._asking = self.fleet.candidates(self.fleet.likely(now_ns))
         self._columns = {}
         if not self.fleet.costs.known:
             return
         orders = list(self.on_sale)
         edges: list[Edges] = [[] for _ in orders]
-        if orders and self._candidates.robots:
-            costs = np.stack([self._candidates.costs_uc(task, self.fleet.costs) for task in self.on_sale.values()])
+        if orders and self._asking.robots:
+            costs = np.stack([self._asking.costs_uc(task, self.fleet.costs) for task in self.on_sale.values()])
             offered = min(OFFERED, len(orders))
             near = np.argpartition(costs, offered - 1, axis=0)[:offered]
             for row, column in zip(*(index.ravel().tolist() for index in (np.indices(near.shape)[1], near)), strict=True):
                 if math.isfinite(cost := costs[column, row]):
                     edges[column].append((row, round(cost)))
         budgets = [self._budget_uc(order, task) for order, task in self.on_sale.items()]
-        self._market = LiveMarket(len(self._candidates.robots), edges, budgets)
+        self._market = LiveMarket(len(self._asking.robots), edges, budgets)
         self._columns = {order: column for column, order in enumerate(orders)}
 
     def _edges(self, task: Question) -> Edges:
-        costs = self._candidates.costs_uc(task, self.fleet.costs)
+        costs = self._asking.costs_uc(task, self.fleet.costs)
         return [(int(row), round(costs[row])) for row in _cheapest(costs)]
 
     def _budget_uc(self, order: OrderId | None, task: Question) -> int:
@@ -305,6 +319,6 @@ def _likeness(task: Question) -> Hashable:
     return task.start, task.goal, task.payload_kg, task.kind
 
 
-def _groups(kind: Identifier, load: float) -> tuple[Hashable, ...]:
+def _groups(kind: Identifier, load: float, *, served: bool) -> tuple[Hashable, ...]:
     bucket = sum(load >= edge for edge in LOAD_EDGES)
-    return (kind, bucket), (kind,), ()
+    return (kind, bucket, served), (kind,), ()
