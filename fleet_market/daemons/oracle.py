@@ -9,15 +9,16 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from fleet_market.adapters.fleet_files import shipped_types
 from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.auction import LotOffer, SealedAsk
 from fleet_market.daemons.oracle_ears import Ears, Pages, answer_of, question_of
+from fleet_market.daemons.oracle_proof import Proofs
 from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ids import CallId, Identifier, MessageId, PartyName, ZoneId, derive
 from fleet_market.oracle import Knowledge, fair_bands
@@ -37,6 +38,7 @@ from fleet_market.protocol.messages import (
     Receipt,
     StatusReply,
     StatusRequest,
+    TelemetryRecord,
 )
 from fleet_market.protocol.registry import Role
 
@@ -118,18 +120,19 @@ class Oracle:
     ----------
     config : OracleConfig
     seer : Seer
-    evidence : callable, optional
-        Returns the Merkle root of the telemetry that it has verified, hexadecimal, over how many records, and the age of
-        the newest at a market time; None if it has none.
+    proofs : Proofs, optional
+        Keeps the telemetry that it hears; by default without keys.
     """
 
     def __init__(
         self,
         config: OracleConfig,
         seer: Seer,
-        evidence: Callable[[int], tuple[str, int, float] | None] = lambda _now_ns: None,
+        proofs: Proofs | None = None,
     ) -> None:
-        self.config, self._evidence = config, evidence
+        self.config = config
+        self.guard = guard_for(config.keys, Role.ORACLE, config.name, config.host)
+        self._proofs = self._own_proofs() if proofs is None else proofs
         self._seer = seer
         self._fees = Fees.of(config.fee_uc)
         self._pages, self._ears = Pages(), Ears(config.zone)
@@ -141,10 +144,10 @@ class Oracle:
         """Serve until cancelled, and say then that nothing is sold any more."""
         config = self.config
         mqtt = MqttConfig(config.host, config.port, config.name)
-        guard = guard_for(config.keys, Role.ORACLE, config.name, config.host)
         heard = [topics.view(config.zone, kind) for kind in ("cleared", "order")]
         heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt", "status")]
-        async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], guard) as transport:
+        heard.append(topics.from_robot("+", config.zone, "telemetry"))
+        async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], self.guard) as transport:
             await transport.connected.wait()
             log.info("READY")
             try:
@@ -181,6 +184,7 @@ class Oracle:
 
     async def _see(self, transport: MqttTransport, page: StatusReply) -> None:
         for view in page.robots:
+            self._proofs.know(view.robot, view.robot_type)
             for observation in self._ears.robot(view, self._now_ns):
                 self._take(observation)
         if page.more and page.robots:
@@ -199,9 +203,27 @@ class Oracle:
                 log.warning("passed over: %s", error)
                 delivery.ack()
                 continue
-            self._now_ns = max(self._now_ns, message.ts)
-            await self._hear(transport, message.body)
+            if isinstance(message.body, TelemetryRecord):
+                self._keep(message.body, delivery.topic)
+            else:
+                self._now_ns = max(self._now_ns, message.ts)
+                await self._hear(transport, message.body)
             delivery.ack()
+
+    def _own_proofs(self) -> Proofs:
+        if self.config.keys is None:
+            return Proofs(shipped_types())
+        from fleet_market.adapters.keyring import Verifier  # noqa: PLC0415 - see guard_for
+
+        return Proofs(shipped_types(), self.guard.gate.directory, Verifier())
+
+    def _keep(self, record: TelemetryRecord, topic: str) -> None:
+        """Take a robot's own record; market time is the market's alone to tell."""
+        if topics.parse(topic).name != record.robot:
+            log.warning("passed over: a record of %s came on %s", record.robot, topic)
+            return
+        self._proofs.log.directory = self.guard.gate.directory
+        self._proofs.hear(record, self._now_ns, self.guard.unix_s())
 
     async def _hear(self, transport: MqttTransport, body: AnyBody) -> None:
         match body:
@@ -239,7 +261,9 @@ class Oracle:
         except InputError as error:
             log.info("cannot tell: %s", error)
             return answer_of(asked, None)
-        return answer_of(asked, quote, self._evidence(self._now_ns))
+        suspects = self._proofs.suspects
+        used = {robot: records for robot, records in (quote.used or {}).items() if robot not in suspects}
+        return answer_of(asked, replace(quote, used=used), self._proofs.summary(self._now_ns))
 
     async def _say(self, transport: MqttTransport, kind: str, body: AnyBody) -> None:
         self._said += 1

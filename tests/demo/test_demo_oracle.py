@@ -10,8 +10,9 @@ PLACE = Place(x=0.0, y=0.0)
 
 
 def view(order, price):
+    state = OrderState.SETTLED if price else OrderState.EXPIRED
     return OrderView(
-        order=order, customer="demo", state=OrderState.SETTLED if price else OrderState.EXPIRED, pickup=PLACE, dropoff=PLACE,
+        order=order, customer="demo", state=state, pickup=PLACE, dropoff=PLACE,
         payload_kg=1.0, release_ns=0, deadline_ns=1, max_price_uc=20 * CREDIT, price_uc=price and price * CREDIT,
     )  # fmt: skip
 
