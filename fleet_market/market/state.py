@@ -439,8 +439,10 @@ class State:
         for order in self.orders.values():
             if order.state.final:
                 order.records.pack()
-        answered = [name for name, c in self.consultations.items() if c.reply is not None and c.order not in self.live]
-        for quote in answered[: max(0, len(answered) - self.terms.keep_orders)]:
+        judged = [
+            n for n, c in self.consultations.items() if c.reply is not None and (not c.band or c.order not in self.live)
+        ]
+        for quote in judged[: max(0, len(judged) - self.terms.keep_orders)]:
             del self.consultations[quote]
         self.ledger.compact()
 
