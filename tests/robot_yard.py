@@ -154,7 +154,7 @@ class Yard:
         """The market takes one input as its daemon would hand it over; returns what it answers."""
         name = None if name is None else MessageId(name)
         if (source, name) in self.replies:
-            return self.replies[source, name]
+            return self.deliver(self.replies[source, name])
         if isinstance(body, RouteRequest | Position):
             control = self.traffic.request if isinstance(body, RouteRequest) else self.traffic.position
             self.requests[source] += isinstance(body, RouteRequest)
@@ -165,14 +165,15 @@ class Yard:
         out = self.market.handle(Command(source, body, self.now_ns, name, sid))
         for done in out.done:
             self.unconfirmed.pop(done, None)
-        for send in out.sends:
-            if send.id is not None:
-                self.unconfirmed[send.id] = send
-            self.post(send)
-        bodies = [send.body for send in out.sends]
+        self.unconfirmed |= {send.id: send for send in out.sends if send.id is not None}
         if name is not None and out.changed:
-            self.replies[source, name] = bodies
-        return bodies
+            self.replies[source, name] = out.sends
+        return self.deliver(out.sends)
+
+    def deliver(self, sends):
+        for send in sends:
+            self.post(send)
+        return [send.body for send in sends]
 
     def post(self, send):
         """A message of the market goes out, unless it gets lost."""

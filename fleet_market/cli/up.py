@@ -25,6 +25,7 @@ def up(
     seed: Annotated[int, typer.Option(help="Fixes ties and how simulated robots differ.", min=0)] = 0,
     keys: KeysOption = None,
     driver: Annotated[str, typer.Option(help="Driver of all robots; else what the fleet file says of each.")] = "",
+    record: Annotated[Path | None, typer.Option(help="Record all ROS topics to this new MCAP file.")] = None,
 ) -> None:
     """Start a fleet from its file: market, simulated floor and one ROS 2 node per robot; Ctrl-C ends everything.
 
@@ -41,5 +42,6 @@ def up(
         seed=seed,
         keys=keys,
         driver=driver,
+        record=record,
     )
     run_until_signal(run_up(options, typer.echo))

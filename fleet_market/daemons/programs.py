@@ -218,6 +218,11 @@ def robot_agent(site: Site, robot: RobotId) -> RosNode:
     return RosNode("robot_agent", robot.ros_namespace, parameters)
 
 
+def recorder(file: Path) -> RosNode:
+    """Return the node that records every topic of its ROS domain to a new MCAP file."""
+    return RosNode("recorder", parameters={"out": str(file.resolve()), "topics": "/*"})
+
+
 def market_programs(site: Site) -> list[Program]:
     """Return the programs that do not need ROS: market and oracle."""
     return [market(site), oracle(site.fleet.zone, site)]

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
-from fleet_market.daemons.programs import Program, Site, fleet_programs, market_programs, ros_discovery
+from fleet_market.daemons.programs import (
+    MARKET_STAGE,
+    READY,
+    Program,
+    Site,
+    fleet_programs,
+    market_programs,
+    recorder,
+    ros_discovery,
+)
 from fleet_market.daemons.supervisor import Supervisor, tail
+from fleet_market.errors import InputError
 
 READY_TIMEOUT_S = 90.0
 LOOPBACK = "127.0.0.1"
@@ -33,6 +43,8 @@ class UpOptions:
         Whether the robots are PyBullet's; else each needs its own base on the ROS topics.
     driver : str
         Of all robots; empty: what the fleet file says of each.
+    record : Path, optional
+        MCAP file to which all ROS topics are recorded; must not exist.
     """
 
     fleet: Path
@@ -45,6 +57,7 @@ class UpOptions:
     seed: int = 0
     keys: Path | None = None
     driver: str = ""
+    record: Path | None = None
     mosquitto_folder: Path = Path(".cache/mosquitto")
 
 
@@ -66,6 +79,8 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
     ProcessError
         If a program does not start, or dies that everything depends on.
     """
+    if options.record is not None and options.record.exists():
+        raise InputError("up", "record", options.record, "name a file that does not exist yet")
     discovery = ros_discovery()
     port = mosquitto_adapter.free_port()
     site = Site.of(
@@ -88,6 +103,9 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
     async with Supervisor(logs, died, lambda name: say(f"{name} is started again")) as supervisor:
         programs = [*market_programs(site)] if options.market else []
         programs += fleet_programs(site, environment, restart=True)
+        if options.record is not None:  # before the robots, and until they have ended
+            command = recorder(options.record).command(site.out / "parameters")
+            programs.append(Program("recorder", command, environment, READY, critical=False, stage=MARKET_STAGE))
         if options.mqtt is None:
             programs.append(_own_broker(options, site, port, say))
         for stage in sorted({program.stage for program in programs}):

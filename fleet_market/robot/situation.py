@@ -17,6 +17,8 @@ from fleet_market.robot.queue import Queue, Visit
 from fleet_market.robot.tasks import Task
 
 NEVER_NS = -(10**18)
+STOPS_AHEAD = 2
+"""Stops for which a way is asked at once: ways of others wait for all that was granted before."""
 
 
 class Doing(StrEnum):
@@ -136,12 +138,14 @@ class Situation:
     """When to ask for the right of way to the next stop again, after it was not to be had."""
     give_up: tuple[Visit, int] | None = None
     """When to give the order up to whose stop there is no way."""
+    stops_ahead: int = STOPS_AHEAD
+    """Stops for which a way is asked at once: fewer after a refusal, for only the later ones may be out of reach."""
     charge_from_ns: int = 0
     orphans: list[Award] = field(default_factory=list)
     """Orders whose parcels are aboard although their contracts are gone: others will take them over."""
     stranded_until_ns: int = 0
     put_back: Award | None = None
-    """The order whose parcel is aboard although its contract is gone, cancelled while it was loaded."""
+    """The order whose parcel is to be set down where the robot stands, for its contract is gone."""
     moved_ns: int = 0
     waited_before: bool = False
     last_position_ns: int = NEVER_NS

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from mcap.reader import make_reader
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.real
@@ -18,12 +19,13 @@ pytestmark = pytest.mark.real
 class Up:
     """A fleet of two that was started from its file."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *more):
         fleet = yaml.safe_load((ROOT / "launch/fleets/warehouse.yaml").read_text())
         fleet["map"], fleet["robots"] = str(ROOT / "launch/maps/warehouse.yaml"), fleet["robots"][:2]
         (folder / "two.yaml").write_text(yaml.safe_dump(fleet))
         self.told = folder / "told.txt"
         command = [sys.executable, "-m", "fleet_market", "up", str(folder / "two.yaml"), "--out", str(folder / "out")]
+        command += more
         with self.told.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT)
         self.folder = folder
@@ -69,6 +71,33 @@ def test_the_death_of_the_market_ends_everything_with_its_last_words(up):
     assert up.process.wait(30) == 1
     assert "market died with exit code -9" in up.told.read_text()
     assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def test_what_a_fleet_tells_in_ros_is_recorded_until_it_has_ended(tmp_path, eventually):
+    file = tmp_path / "run.mcap"
+    up = Up(tmp_path, "--record", str(file))
+    try:
+        eventually(lambda: "Ctrl-C ends everything" in up.text(), within_s=60)
+        eventually(lambda: file.stat().st_size > 4096, within_s=60)  # the first chunk
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(30) == 0
+    finally:
+        up.process.kill()
+        up.process.wait()
+    with file.open("rb") as recorded:
+        summary = make_reader(recorded).get_summary()
+    messages = summary.statistics.channel_message_counts
+    counts = {channel.topic: messages.get(number, 0) for number, channel in summary.channels.items()}
+    wanted = ("/clock", "/carrier_1/odom", "/carrier_2/odom", "/carrier_1/market/state")
+    assert min(counts[topic] for topic in wanted) > 0
+
+
+def test_a_recording_is_not_written_over(tmp_path):
+    (tmp_path / "run.mcap").touch()
+    up = Up(tmp_path, "--record", str(tmp_path / "run.mcap"))
+    assert up.process.wait(60) == 2
+    assert "record" in up.told.read_text()
+    assert "name a file that does not exist yet" in up.told.read_text()
 
 
 def test_a_wrong_file_starts_nothing(tmp_path):

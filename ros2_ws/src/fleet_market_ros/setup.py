@@ -22,6 +22,7 @@ setup(
             "composed = fleet_market_ros.composed:main",
             "market_gateway = fleet_market_ros.market_gateway:main",
             "oracle_view = fleet_market_ros.oracle_view:main",
+            "recorder = fleet_market_ros.recorder:main",
             "robot_agent = fleet_market_ros.robot_agent:main",
             "simulator = fleet_market_ros.simulator:main",
         ]

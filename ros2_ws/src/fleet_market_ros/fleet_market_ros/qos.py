@@ -14,15 +14,19 @@ profile              reliability, durability     for
 `DIAGNOSTICS`        reliable, volatile, 10      ``/diagnostics``, as ROS's own tools subscribe to it
 ===================  ==========================  ===============================================================
 
+A recorder asks for what all publishers of a topic offer (`to_hear_all`).
+
 ``/clock`` is subscribed to by rclpy itself where `use_sim_time` is set (best effort, depth 1). Source of the matching
 rules: REP 2003 and the ROS 2 documentation, "Quality of Service settings", table of compatibilities.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-__all__ = ["COMMAND", "DIAGNOSTICS", "EVENT", "SENSOR_IN", "SENSOR_OUT", "STATE"]
+__all__ = ["COMMAND", "DIAGNOSTICS", "EVENT", "SENSOR_IN", "SENSOR_OUT", "STATE", "to_hear_all"]
 
 
 def _profile(depth: int, *, reliable: bool = True, latched: bool = False) -> QoSProfile:
@@ -39,3 +43,15 @@ COMMAND = _profile(1)
 EVENT = _profile(50)
 STATE = _profile(1, latched=True)
 DIAGNOSTICS = _profile(10)
+RECORDER_DEPTH = 1000
+"""A second of the fastest topic; what the recorder may fall behind by."""
+
+
+def to_hear_all(offered: Iterable[QoSProfile]) -> QoSProfile:
+    """Return the strongest profile that matches every publisher of a topic, with a queue for bursts."""
+    profiles = list(offered)
+    return _profile(
+        RECORDER_DEPTH,
+        reliable=all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in profiles),
+        latched=all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles),
+    )

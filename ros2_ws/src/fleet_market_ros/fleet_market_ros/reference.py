@@ -18,6 +18,7 @@ NODES = {
     "robot_agent": ("robot_agent", "market_side", "diagnostics"),
     "market_gateway": ("market_gateway",),
     "oracle_view": ("oracle_view",),
+    "recorder": ("recorder",),
     "simulator": ("simulator", "simulated_base"),
     "robot_agent with the driver base": ("base",),
     "robot_agent with the driver nav2": ("nav2",),
@@ -58,9 +59,9 @@ def render() -> str:
         lines.append(f"\n## `{node}`\n" if " " not in node else f"\n## {node}\n")
         rows = [one for tree in trees for one in endpoints(tree)]
         table = [(one.way, f"`{one.name}`", f"`{one.kind}`", one.qos) for one in rows]
-        lines += _table(("", "name", "type", "quality of service"), table)
+        lines += _table(("", "name", "type", "quality of service"), table) if table else []
         if given := [row for tree in trees for row in parameters(tree)]:
-            lines += ["", *_table(("parameter", "default", "range", "set while active", "meaning"), given)]
+            lines += [""] * bool(table) + _table(("parameter", "default", "range", "set while active", "meaning"), given)
     lines += ["\n## Qualities of service\n", *_table(("profile", "reliability", "durability", "depth"), _profiles())]
     for folder in ("msg", "srv", "action"):
         for file in sorted((INTERFACES / folder).glob(f"*.{folder}")):
