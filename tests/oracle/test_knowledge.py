@@ -312,3 +312,17 @@ def test_the_cost_model_finds_rates_and_factors_again():
     found = model.costs_uc(np.array([0.0, 40.0]), 50.0, 4.0)
     assert found == pytest.approx([4.7e6, 6.7e6], rel=0.02)
     assert [model.factor(robot) for robot in robots] == pytest.approx(factors, rel=0.05)
+
+
+def test_a_lot_that_was_not_sold_is_no_sample_of_a_price(market, knowledge):
+    """Whatever its budget: only trades are prices."""
+    floor = market[0]
+    now_ns = floor.now_ns + S
+    knowledge.hear(OrderSeen(OrderId("mine"), TASK, floor.now_ns), floor.now_ns)
+    view = knowledge.view(ZONE, floor.now_ns)
+    before, level = list(view.errors.best(((),))._errors), view.outlook.level
+    asks = tuple(SealedAsk(r.id, r.owner, OrderId("mine"), 1_000_000) for r in floor.robots)
+    lot = ClosedLot(OrderId("mine"), 50_000_000, None, None)
+    knowledge.hear(ClosedBatch(CallId("c"), ZONE, now_ns, (lot,), asks), now_ns)
+    assert list(view.errors.best(((),))._errors) == before
+    assert view.outlook.level == level
