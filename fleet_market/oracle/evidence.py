@@ -241,7 +241,7 @@ class EvidenceLog:
             return
         key, signature = signature_of(record)
         entry = self.directory.find(key, unix_s)
-        if entry.role is not Role.ROBOT or entry.name != record.robot:
+        if entry.role is not Role.ROBOT or str(entry.name) != str(record.robot):
             raise ProtocolError("wrong_sender", f"a record of {record.robot} is signed by {entry.role} {entry.name}")
         if not self._verify(decode_did(key), signature, content(record)):
             raise ProtocolError("bad_signature", f"record {record.seq} is not signed with the key of {record.robot}")
@@ -378,7 +378,7 @@ def _signature_fault(record: TelemetryRecord, directory: Directory, verify: Veri
         entry = directory.known(DidKey(key))
         if entry is None:
             return "unknown_key"
-        if entry.role is not Role.ROBOT or entry.name != record.robot:
+        if entry.role is not Role.ROBOT or str(entry.name) != str(record.robot):
             return "wrong_sender"
         return None if verify(decode_did(key), signature, content(record)) else "bad_signature"
     except (ProtocolError, ValueError) as error:

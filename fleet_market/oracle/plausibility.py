@@ -132,7 +132,7 @@ class PlausibilityWatch:
         found: list[tuple[Rule, str]] = []
         if way_m > max_speed_mps * (record.executed_s + MARGIN_S) + MARGIN_M:
             found.append((Rule.TOO_FAST, f"{way_m:.1f} m in {record.executed_s:.1f} s"))
-        if record.shared:
+        if record.shared or record.charged:  # the ways to chargers belong to no contract
             return found
         stops = [(fix.x, fix.y) for fix in record.fixes]
         road_m = sum(self._road_m(a, b) for a, b in pairwise(stops))

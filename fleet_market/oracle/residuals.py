@@ -4,7 +4,8 @@ A record tells a way and an energy. The closed form of `fleet_market.pricing.ene
 as it took, from the robot's spec sheet in four parts; the true factors on these parts are those of the *type*. They are
 fitted to the records of all *other* robots of the type, with the spec sheet as prior (ridge regression; Bishop 2006,
 "Pattern Recognition and Machine Learning", section 3.3). A robot has no influence on what it is judged by, and what the
-robot itself has learned is not asked: its own calibration would learn a lie as it learns a worn gear.
+robot itself has learned is not asked: its own calibration would learn a lie as it learns a worn gear. The fit begins from
+the median robot and leaves out whoever lies far off, above or below: no single robot brings another under suspicion.
 
 What is left over, relative, of a robot's last `WINDOW` records is averaged; the mean :math:`\bar r` of n records has the
 standard error
@@ -62,6 +63,8 @@ LEAST_SD = 0.01
 CLIP_SD = 3.0
 """A single record counts no more than this off its robot's median (winsorised mean; Huber 1964, Ann. Math. Stat. 35:73)."""
 LEAST_J = 1.0
+FITS = 3
+"""Fits of the reference: from the median robot, then without those that lie far off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,12 @@ class EnergyWatch:
         own.ratio.append(energy_j / expected_j)
         return True
 
+    def forget(self, robot: RobotId) -> None:
+        """Take a robot out: it has left, or begins anew after a repair."""
+        self.suspects.discard(robot)
+        for fleet in self._fleets.values():
+            fleet.pop(robot, None)
+
 
 def plan_of(record: TelemetryRecord) -> TaskPlan:
     """Return the way of a record as the energy model takes it."""
@@ -178,19 +187,29 @@ def _reference(others: list[_Robot]) -> tuple[FloatArray, FloatArray, float, flo
     """Return factors of the type, their covariance, and the scatter of records and of robots."""
     prior = np.eye(4) / PRIOR_SD**2
     record_sd, robot_sd = RECORD_SD, ROBOT_SD
-    factors, covariance = np.ones(4), np.linalg.inv(prior)
+    factors: FloatArray = np.ones(4)
+    covariance: FloatArray = np.linalg.inv(prior)
     if not others:
         return factors, covariance, record_sd, robot_sd
     phis = [np.array(known.phi) for known in others]
     ratios = [np.array(known.ratio) for known in others]
-    phi, ratio = np.concatenate(phis), np.concatenate(ratios)
-    for _ in range(2):
-        precision = phi.T @ phi / record_sd**2 + prior
-        covariance = np.linalg.inv(precision)
-        factors = covariance @ (phi.T @ ratio / record_sd**2 + prior @ np.ones(4))
+    factors = np.full(4, float(np.median([np.median(r) for r in ratios])))
+    for _ in range(FITS):
         left = [r / (p @ factors) - 1 for p, r in zip(phis, ratios, strict=True)]
-        record_sd, robot_sd = _scatter(left, record_sd)
+        kept = _alike(left, record_sd, robot_sd)
+        phi = np.concatenate([phis[k] for k in kept])
+        ratio = np.concatenate([ratios[k] for k in kept])
+        covariance = np.linalg.inv(phi.T @ phi / record_sd**2 + prior)
+        factors = covariance @ (phi.T @ ratio / record_sd**2 + prior @ np.ones(4))
+        record_sd, robot_sd = _scatter([ratios[k] / (phis[k] @ factors) - 1 for k in kept], record_sd)
     return factors, covariance, record_sd, robot_sd
+
+
+def _alike(left: list[FloatArray], record_sd: float, robot_sd: float) -> list[int]:
+    """Return which robots teach the fleet: not those that lie far off the median robot, above it or below."""
+    means = np.array([_mean(r, record_sd) for r in left])
+    sds = np.sqrt(robot_sd**2 + record_sd**2 / np.array([len(r) for r in left]))
+    return list(np.flatnonzero(np.abs(means - np.median(means)) <= LIMIT * sds))
 
 
 def _scatter(left: list[FloatArray], record_sd: float) -> tuple[float, float]:
