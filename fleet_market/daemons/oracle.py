@@ -6,12 +6,16 @@ Several oracles can serve one zone, each under its own name, with an account and
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
+
+from pydantic import ValidationError
 
 from fleet_market.adapters.fleet_files import shipped_types
 from fleet_market.adapters.guard import guard_for
@@ -32,7 +36,9 @@ from fleet_market.protocol.messages import (
     Cleared,
     FairAnswer,
     FairQuestion,
+    LeafOpening,
     LotRecord,
+    OpenDemand,
     OracleTerms,
     OrderEvent,
     Receipt,
@@ -145,7 +151,7 @@ class Oracle:
         config = self.config
         mqtt = MqttConfig(config.host, config.port, config.name)
         heard = [topics.view(config.zone, kind) for kind in ("cleared", "order")]
-        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt", "status")]
+        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt", "status", "open")]
         heard.append(topics.from_robot("+", config.zone, "telemetry"))
         async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], self.guard) as transport:
             await transport.connected.wait()
@@ -237,6 +243,10 @@ class Oracle:
             case FairQuestion():
                 with contextlib.suppress(BrokerError):
                     await self._say(transport, "answer", self.answer(body))
+            case OpenDemand():
+                for opening in self.openings(body):
+                    with contextlib.suppress(BrokerError):
+                        await self._say(transport, "opening", opening)
             case StatusReply():
                 await self._see(transport, body)
             case Receipt():
@@ -263,7 +273,22 @@ class Oracle:
             return answer_of(asked, None)
         suspects = self._proofs.suspects
         used = {robot: records for robot, records in (quote.used or {}).items() if robot not in suspects}
-        return answer_of(asked, replace(quote, used=used), self._proofs.summary(self._now_ns))
+        try:
+            return answer_of(asked, replace(quote, used=used), self._proofs.summary(self._now_ns))
+        except ValidationError as error:  # a number that no message can carry must not end the daemon
+            log.warning("cannot tell: %s", str(error).splitlines()[0])
+            return answer_of(asked, None)
+
+    def openings(self, demand: OpenDemand) -> Iterator[LeafOpening]:
+        """Yield the leaves that a buyer has drawn."""
+        for leaf in demand.leaves:
+            try:
+                found = self._proofs.log.open(leaf, demand.size)
+            except InputError as error:
+                log.warning("cannot open a leaf: %s", error)
+                continue
+            proof = base64.urlsafe_b64encode(b"".join(map(bytes.fromhex, found.proof))).rstrip(b"=").decode()
+            yield LeafOpening(quote=demand.quote, index=leaf, size=demand.size, record=found.record, proof=proof)
 
     async def _say(self, transport: MqttTransport, kind: str, body: AnyBody) -> None:
         self._said += 1

@@ -22,7 +22,7 @@ NEWCOMERS, CUSTOMERS, FIRST_ROBOT, ROBOT_SESSIONS = 0, 1, 2, 100
 SESSIONS = FIRST_ROBOT + ROBOT_SESSIONS
 
 
-ORACLES_ONLY = ("terms", "answer")
+ORACLES_ONLY = ("terms", "answer", "opening")
 """What customers may not say to a market."""
 ORACLE_KINDS = (*ORACLES_ONLY, "status")
 """What oracles may."""

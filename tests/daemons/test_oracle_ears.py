@@ -16,6 +16,7 @@ from fleet_market.protocol.messages import (
     AskRecord,
     FairQuestion,
     Fix,
+    LeafOpening,
     LotRecord,
     OrderState,
     OrderView,
@@ -25,6 +26,7 @@ from fleet_market.protocol.messages import (
     TelemetryRecord,
     WirePose,
 )
+from fleet_market.protocol.messages.telemetry import MAX_RECORD_LEGS
 from fleet_market.protocol.telemetry import GENESIS, record_hash
 
 ZONE, CREDIT, S = ZoneId("main"), 10**6, 10**9
@@ -164,6 +166,25 @@ def test_a_quote_carries_the_root_of_what_was_heard_and_pays_no_robot_whose_reco
     oracle._keep(fast, "mkt/1/from/r1/main/telemetry")
     assert proofs.suspects == {"r1"}
     assert dict(oracle.answer(ASKED).used) == {"r2": 5}
+
+
+def test_the_longest_opening_fits_into_what_an_oracle_may_send():
+    digits = 12345.123456789012
+    made = TelemetryRecord(
+        robot="r" * 64, chain=10**9, seq=10**9, previous="a" * 64, contract=ContractId("c" * 20), dwell_s=digits,
+        executed_s=digits, energy_j=digits, key="did:key:z6Mk" + "a" * 44, signature="A" * 86,
+        legs=(RecordLeg(length_m=123.456, turn_rad=12.345, halts=1.0, payload_kg=12.34, surface="concrete"),)
+        * MAX_RECORD_LEGS,
+        fixes=(Fix(x=123.456, y=123.456, at_ns=2**62, soc=0.12345, energy_out_j=123456.789),) * 5,
+    )  # fmt: skip
+    opening = LeafOpening(quote="q" * 22, index=10**6, size=10**6, record=made, proof="A" * (20 * 43))
+    assert len(encode(Envelope(id="m" * 20, ts=2**62, src="oracle", body=opening))) <= MAX_INBOUND_BYTES
+
+
+def test_a_price_that_no_message_can_carry_is_not_told_and_does_no_harm():
+    told = Told()
+    told.band = lambda *_: replace(QUOTE, high_uc=10**15)
+    assert Oracle(OracleConfig("127.0.0.1", 1), told).answer(ASKED).band is None
 
 
 def test_a_record_on_anothers_topic_is_passed_over():

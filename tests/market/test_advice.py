@@ -36,7 +36,7 @@ class Bazaar(Town):
     """A market with the oracles sib and pyt."""
 
     def __init__(self, **more):
-        super().__init__(**more)
+        super().__init__(**({"terms": MarketTerms(bond_uc=0)} | more))
         for oracle in ("sib", "pyt"):
             self.give(oracle, OracleTerms(now_uc=FEE, later_uc=2 * FEE, thin_uc=FEE // 2), f"t-{oracle}")
 
@@ -235,7 +235,7 @@ def test_a_snapshot_keeps_open_questions_and_the_standing_of_oracles(town):
 
 
 def test_of_quotes_that_are_over_only_the_newest_are_kept_and_those_to_be_judged_all():
-    town = Bazaar(terms=MarketTerms(keep_orders=2))
+    town = Bazaar(terms=MarketTerms(keep_orders=2, bond_uc=0))
     town.post()
     town.reply(town.ask(quote="paid"))
     for number in range(5):
