@@ -19,13 +19,13 @@ from benchmarks._oracle_town import LOADS, Order, Plan, Town, in_credits
 from benchmarks.report import Options, Row
 from fleet_market.oracle import Knowledge
 
-ORDERS, QUICK_ORDERS = 800, 400
+ORDERS, QUICK_ORDERS = 600, 400
 CONSULTING = 6
 """Buyers, of 20, who consult; the others never do."""
-FEES = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+FEES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Fees, as shares of the measured value of a quote."""
-TRIAL_UC = 500_000
-"""Fee up to which the customer would try quotes, half a credit [assumption]."""
+TRIAL_UC = 1_000_000
+"""Fee up to which the customer would try quotes: the default of ``--max-fee`` of the command line."""
 BIAS, LIES_FROM, WITHIN, WATCHED = 0.3, 150, 50, 150
 CHOICE_FEE_UC = 100_000
 RESAMPLED = 2000
@@ -169,7 +169,7 @@ def _demand_rows(options: Options, orders: int, worth_uc: float) -> list[Row]:
     demand = {fee: [_demand(seed, orders, round(fee * worth_uc), TRIAL_UC) for seed in options.seeds] for fee in FEES}
     means = {fee: 100 * float(np.mean(values)) for fee, values in demand.items()}
     _draw_demand(options.out / "oracle_demand.png", means)
-    for fee, goal in ((0.5, None), (1.0, None), (1.5, None), (2.0, None), (3.0, 0.0)):
+    for fee, goal in [*((fee, None) for fee in FEES[:-1]), (FEES[-1], 0.0)]:
         note = (
             f"{_interval(demand[fee], lambda some: 100 * float(np.mean(some)))}; share of orders, last quarter of the run"
         )
