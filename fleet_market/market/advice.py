@@ -39,6 +39,9 @@ from fleet_market.units import Credits, ns
 MAX_ORACLES = 20
 MAX_OPEN = 200
 """Questions that wait for oracles' answers at once."""
+MAX_OPEN_EACH = 10
+"""Of one buyer: nobody can keep the others from asking."""
+ON_SALE = (OrderState.SCHEDULED, OrderState.OPEN)
 OK, NOT_YOURS, OVER = "ok", "not_your_question", "question_is_over"
 """Results in a receipt to an oracle."""
 
@@ -113,8 +116,9 @@ class Advice:
             errors.append(_error("oracle", body.oracle, "no such oracle sells here: see `fleet-market oracle score`"))
         elif not body.preview and (fee_uc := oracle.fees.held_uc(later=body.later_s > 0)) > body.max_fee_uc:
             errors.append(_error("max_fee", Credits(body.max_fee_uc), f"it charges {Credits(fee_uc)} credits"))
-        if len(state.asked) >= MAX_OPEN:
-            errors.append(_error("quote", body.quote, f"{MAX_OPEN} questions wait for answers: try again"))
+        waiting = sum(state.consultations[other].source == command.source for other in state.asked)
+        if len(state.asked) >= MAX_OPEN or waiting >= MAX_OPEN_EACH:
+            errors.append(_error("quote", body.quote, "too many questions wait for answers: try again"))
         if buyer is None:
             errors.append(_error("customer", command.source, "unknown buyer: add it to the fleet file's customers"))
         if errors or task is None or oracle is None or buyer is None:
@@ -138,7 +142,7 @@ class Advice:
             buyer=buyer,
             message_id=command.message_id,
             order=body.order,
-            on_sale=task.on_sale,
+            on_sale=task.on_sale and not later,
             later=later,
             preview=body.preview,
             fees=oracle.fees,
@@ -175,8 +179,7 @@ class Advice:
             if order is None or order.state.final:
                 errors.append(_error("order", body.order, "unknown" if order is None else f"it is over: {order.state}"))
                 return None
-            on_sale = order.state in (OrderState.SCHEDULED, OrderState.OPEN)
-            return _Task(order.pickup, order.dropoff, order.payload_kg, order.deadline_ns, on_sale)
+            return _Task(order.pickup, order.dropoff, order.payload_kg, order.deadline_ns, order.state in ON_SALE)
         found = [self._place(field, getattr(body, field), errors) for field in ("pickup", "dropoff")]
         pickup, dropoff = found
         if pickup is None or dropoff is None:
@@ -244,7 +247,9 @@ class Advice:
         record.sold += 1
         record.earned_uc += parts.oracle_uc
         record.robots_uc += due_uc - parts.oracle_uc
-        consultation.band = (band.low_uc, band.high_uc, band.confidence)
+        order = None if consultation.order is None else state.orders.get(consultation.order)
+        if consultation.on_sale and order is not None and order.state in ON_SALE:
+            consultation.band = (band.low_uc, band.high_uc, band.confidence)
         reply = self._reply(consultation, "quoted").model_copy(
             update={
                 "band": band,
@@ -306,7 +311,7 @@ class Advice:
 
 def score_quotes(state: State, order: Order, out: Outcome) -> None:
     """Tell everyone how the bands did that were bought for an order before it was sold; it is settled now."""
-    about = [c for c in state.consultations.values() if c.order == order.id and c.on_sale and c.band is not None]
+    about = [c for c in state.consultations.values() if c.order == order.id and c.band is not None]
     sale = next((record for record in reversed(order.records) if record.winner is not None), None) if about else None
     if sale is None or order.price_uc is None:
         return

@@ -62,7 +62,7 @@ class Consultation:
     """To be answered."""
     order: OrderId | None
     on_sale: bool
-    """Whether it is about an order that nobody had won when the question was put."""
+    """Whether it is about an order, as of now, that nobody had won when the question was put."""
     later: bool
     preview: bool
     fees: Fees
@@ -75,6 +75,8 @@ class Consultation:
     """None while the oracle has not answered."""
     band: tuple[int, int, float] | None = None
     """Low, high and confidence of a paid band that is still to be judged."""
+    inspected: int = 0
+    """Demands to see what it rests on."""
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ from fleet_market.units import ns
 
 MAX_INSPECTIONS = 20
 """Demands that wait for openings at once."""
+MAX_EACH = 3
+"""Demands for one quote: each is work that the oracle is not paid for."""
 HASH_BYTES = 32
 BURNED = account(AccountKind.SINK, "forfeited")
 
@@ -51,16 +53,18 @@ class Openings:
     def _demand(self, command: Command, body: OpenRequest, out: Outcome) -> None:
         state, name = self._state, name_of(command.source, body.quote)
         consultation = state.consultations.get(name)
-        if name in state.inspections:
+        if (known := state.inspections.get(name)) is not None:
+            known.message_id, out.changed = command.message_id, True
             return
         try:
             demand = _demand(consultation, body.seed, body.count, command.now_ns + ns(state.terms.open_s))
-            leaves = self._leaves(demand)
+            leaves = self._leaves(demand, consultation, command.now_ns)
         except InputError as error:
             wrong = FieldError(field=error.field, value=str(error.value)[:160], mend=error.mend[:300])
             refusal = OpenReply(quote=body.quote, result="refused", errors=(wrong,))
             out.sends.append(Send(_topic(command.source), refusal, corr=command.message_id, reply=True))
             return
+        state.consultations[name].inspected += 1
         state.inspections[name] = Inspection(command.message_id, body.seed, body.count, demand.answer_by_ns)
         asked = OpenDemand(
             quote=demand.commitment.quote, size=demand.commitment.size, leaves=leaves, answer_by_ns=demand.answer_by_ns
@@ -69,10 +73,13 @@ class Openings:
         out.sends.append(Send(topic, asked, id=_demand_id(demand)))
         out.changed = True
 
-    def _leaves(self, demand: Demand) -> tuple[int, ...]:
-        """Return what is to be opened; raises `InputError` if there is no room for the demand, or it cannot be drawn."""
-        if len(self._state.inspections) >= MAX_INSPECTIONS:
-            raise InputError("opening", "quote", demand.commitment.quote, "too many demands wait: try again")
+    def _leaves(self, demand: Demand, consultation: Consultation | None, now_ns: int) -> tuple[int, ...]:
+        """Return what is to be opened; raises `InputError` if it is too late or too much, or cannot be drawn."""
+        quote = "" if consultation is None else consultation.quote
+        if consultation is None or consultation.reply is None or now_ns > (consultation.reply.valid_until_ns or 0):
+            raise InputError("opening", "quote", quote, "it counts no more: only as long as it does it can be looked under")
+        if consultation.inspected >= MAX_EACH or len(self._state.inspections) >= MAX_INSPECTIONS:
+            raise InputError("opening", "quote", quote, "too many demands: buy another quote, or try again later")
         return demand.leaves
 
     def _opened(self, command: Command, body: LeafOpening, out: Outcome) -> None:

@@ -105,6 +105,8 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             bought = await buy("q1")
             assert (bought.result, bought.fee_uc, bought.band.low_uc) == ("quoted", FEE, 3 * CREDIT)
             assert bought.band.reasons == QUOTE.reasons
+            told = await asyncio.to_thread(cli, "oracle", "verify", "q1", "--as", "ann", "--mqtt", where)
+            assert "q1 is sound: 30 records of sib are as its root says" in told
             assert (await buy("q1")).result == "quoted", "the same again"
             assert (await buy("p1", preview=True)).fee_uc == 0
             refused = [await buy("q2", order="o9"), await buy("q3", oracle="nobody"), await buy("q4", max_fee_uc=FEE - 1)]
@@ -120,8 +122,6 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             told = await asyncio.to_thread(cli, "oracle", "explain", "q1", "--as", "ann", "--mqtt", where)
             assert "forty settlements like it" in told
             assert "not known: tomorrow" in told
-            told = await asyncio.to_thread(cli, "oracle", "verify", "q1", "--as", "ann", "--mqtt", where)
-            assert "q1 is sound: 30 records of sib are as its root says" in told
             async with mute.transport, cheat.transport:
                 await asyncio.gather(mute.transport.connected.wait(), cheat.transport.connected.wait())
                 await mute.say(topics.from_customer("mute", "terms"), oracle._terms("open"))

@@ -218,6 +218,24 @@ def test_after_the_settlement_everyone_is_told_how_the_band_did(town):
     assert (pyt.scored, pyt.score) == (0, None)
 
 
+def test_a_band_for_a_later_time_and_one_that_came_after_the_batch_are_not_judged(town):
+    town.reply(town.ask(quote="later", later_s=60.0))
+    question = town.ask(quote="slow")
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 6 * CREDIT})
+    reply, _ = town.reply(question)
+    assert reply.result == "quoted"
+    assert not [b for b in town.deliver(award, "r1") if isinstance(b, Scored)]
+
+
+def test_one_buyer_cannot_keep_the_others_from_asking(town):
+    for number in range(10):
+        assert isinstance(town.ask(quote=f"q{number}", preview=True), FairQuestion)
+    reply = town.ask(quote="one-more", preview=True)
+    assert (reply.result, reply.errors[0].field) == ("refused", "quote")
+    town.post("o2", customer="eve", max_price_uc=CREDIT)
+    assert isinstance(town.ask("o2", "eve", "hers"), FairQuestion)
+
+
 def test_a_band_bought_after_the_award_is_not_judged(town):
     (award,) = town.trade({"r1": 3 * CREDIT, "r2": 6 * CREDIT})
     town.reply(town.ask())

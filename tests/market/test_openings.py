@@ -70,7 +70,7 @@ class Evidence(Town):
         )
 
     def demand(self, name, buyer="ann", count=5):
-        said = self.give(buyer, OpenRequest(quote=name, seed=SEED, count=count), f"d{name}{buyer}")
+        said = self.give(buyer, OpenRequest(quote=name, seed=SEED, count=count), f"d{name}{buyer}{self.now_ns}")
         return said[0] if said else None
 
     def opening(self, demand, leaf, **changed):
@@ -82,8 +82,8 @@ class Evidence(Town):
     def open(self, demand, oracle="sib", **changed):
         """Open all leaves, the last one changed; returns the verdict if there is one."""
         *most, last = demand.leaves
-        said = [b for leaf in most for b in self.give(oracle, self.opening(demand, leaf), f"o{leaf}")]
-        said += self.give(oracle, self.opening(demand, last, **changed), f"o{last}")
+        said = [b for leaf in most for b in self.give(oracle, self.opening(demand, leaf), f"o{leaf}{self.now_ns}")]
+        said += self.give(oracle, self.opening(demand, last, **changed), f"o{last}{self.now_ns}")
         return next((b for b in said if isinstance(b, OpenReply)), None)
 
     def held(self, kind, name):
@@ -188,6 +188,17 @@ def test_what_cannot_be_opened_is_refused(town):
         reply = town.demand(name, buyer)
         assert isinstance(reply, OpenReply)
         assert (reply.result, reply.errors[0].field) == ("refused", "quote")
+    assert town.held("bond", "sib") == BOND
+
+
+def test_a_quote_can_be_looked_under_while_it_counts_and_not_for_ever(town):
+    for _ in range(3):
+        assert town.open(town.demand("q1")).result == "sound"
+        town.wait(0.1)
+    assert town.demand("q1").result == "refused", "three times"
+    town.buy("q2")
+    town.wait(61)
+    assert town.demand("q2").result == "refused", "a minute"
     assert town.held("bond", "sib") == BOND
 
 
