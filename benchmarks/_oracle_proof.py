@@ -33,7 +33,7 @@ from fleet_market.testing.telemetry import Scribe, directory_of
 from fleet_market_sim.bots import BOTS, DELIVERY, Bot
 from fleet_market_sim.experiment import CLEAN, REALISTIC, Metered
 
-LEAVES, TRIALS, QUICK_TRIALS = 5000, 10_000, 300
+LEAVES, TRIALS, QUICK_TRIALS = 5000, 10_000, 200
 SEEDS_PER_LOG = 100
 DRAWS = ((59, 0.05), (299, 0.01))
 """Openings, and the share of tampered records that they find with probability 0.95."""
@@ -45,7 +45,7 @@ SPREADS = (0.02, 0.0, 0.05)
 """How honest robots differ from their type, standard deviation; the goals are set for the first [assumption], which is what
 the test expects too; the others show what it depends on."""
 FLEETS_PER_SEED, QUICK_FLEETS = 25, 8
-METERED_SEEDS, TASKS, QUICK_TASKS = 5, 30, 5
+METERED_SEEDS, TASKS, QUICK_TASKS = 5, 30, 4
 CAUGHT_GOAL, FALSE_GOAL = 95.0, 1.0
 
 
