@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +21,16 @@ from fleet_market.adapters.service_config import DEFAULT_MQTT
 from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption
 from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
-from fleet_market.ids import CustomerId, Identifier, OrderId
+from fleet_market.ids import CustomerId, Identifier, OrderId, PartyName, QuoteId
+from fleet_market.oracle.demand import budget_uc
 from fleet_market.protocol.messages import (
     ASK_PARTS,
     MAX_GROUP,
     MAX_PRICE_UC,
     MAX_PRIORITY,
     CancelOrder,
+    FairReply,
+    FairRequest,
     FieldError,
     LotRecord,
     OrderReply,
@@ -46,6 +50,7 @@ EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
 
 order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
 console = Console(markup=False, emoji=False)  # what strangers wrote is shown as it is
+note = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -71,6 +76,11 @@ def post(
     after: Annotated[str | None, typer.Option(metavar="ID", help="Your order that must be settled first.")] = None,
     group: Annotated[str | None, typer.Option(metavar="WORD", help="Awarded in one batch with all of its group.")] = None,
     group_size: Annotated[int, typer.Option(help="Orders of the group.", min=1, max=MAX_GROUP)] = 1,
+    consult: Annotated[
+        str | None,
+        typer.Option(metavar="ORACLE", help="Buy its quote first: offer no more than the top of its band, or do not post."),
+    ] = None,
+    max_fee: Annotated[str, typer.Option(help="Most that you pay for that quote, credits.")] = "1",
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
@@ -94,8 +104,44 @@ def post(
         group=None if group is None else id_of(OrderId, group, "--group"),
         group_size=group_size,
     )
-    reply = request(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("order", body, OrderReply))
-    _show_reply(reply, as_json)
+    question = None if consult is None else _question(body, consult, max_fee)
+
+    async def buy(requester: Requester) -> OrderReply:
+        asked = body if question is None else await _consulted(requester, body, question)
+        return await requester.ask("order", asked, OrderReply)
+
+    _show_reply(request(Access(mqtt, keys, customer, zone), timeout, buy), as_json)
+
+
+def _question(body: PostOrder, oracle: str, max_fee: str) -> FairRequest:
+    """Return the request for a quote of a task that is to be posted."""
+    return FairRequest(
+        quote=QuoteId(f"post-{secrets.token_hex(6)}"),
+        oracle=id_of(PartyName, oracle, "--consult"),
+        pickup=body.pickup,
+        dropoff=body.dropoff,
+        payload_kg=body.payload_kg,
+        deadline_s=body.deadline_s,
+        max_fee_uc=credits_in(max_fee, "--max-fee", least=0),
+    )
+
+
+async def _consulted(requester: Requester, body: PostOrder, question: FairRequest) -> PostOrder:
+    """Return the order with the budget that an oracle's quote suggests; without a quote it stays as it is."""
+    reply = await requester.ask("fair", question, FairReply)
+    if reply.result == "refused":
+        show_errors(reply.errors)
+        raise typer.Exit(EXIT_REFUSED)
+    if (band := reply.band) is None:
+        note.print(f"no quote, {reply.note}: posted as it is")
+        return body
+    ends = f"{Credits(band.low_uc)} to {Credits(band.high_uc)} credits for {Credits(reply.fee_uc)}"
+    budget = budget_uc(body.max_price_uc, band.low_uc, band.high_uc, thin=band.thin)
+    if budget is None:
+        note.print(f"not posted: {reply.oracle} says {ends}, more than you would pay")
+        raise typer.Exit(EXIT_REFUSED)
+    note.print(f"{reply.oracle} says {ends}: offering at most {Credits(budget)}")
+    return body.model_copy(update={"max_price_uc": budget})
 
 
 @order.command()

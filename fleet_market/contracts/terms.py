@@ -67,3 +67,7 @@ class MarketTerms(Body):
     """What part of a fee goes to the robots whose telemetry was used, thousandths [assumption: half]."""
     quote_life_s: Seconds = 60.0
     """How long an oracle's band counts [assumption: thirty batches]."""
+    bond_uc: Price = 1_000_000
+    """An oracle's own part of its fees is kept back until its bond holds so much: ten usual fees [assumption]."""
+    open_s: Seconds = 10.0
+    """Within this time an oracle must open the leaves that a buyer has drawn, or its bond is lost."""

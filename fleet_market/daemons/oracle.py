@@ -6,21 +6,26 @@ Several oracles can serve one zone, each under its own name, with an account and
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pydantic import ValidationError
+
+from fleet_market.adapters.fleet_files import shipped_types
 from fleet_market.adapters.guard import guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.auction import LotOffer, SealedAsk
 from fleet_market.daemons.oracle_ears import Ears, Pages, answer_of, question_of
+from fleet_market.daemons.oracle_proof import Proofs
 from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ids import CallId, Identifier, MessageId, PartyName, ZoneId, derive
-from fleet_market.oracle import fair_bands
+from fleet_market.oracle import Knowledge, fair_bands
 from fleet_market.oracle.sale import Fees
 from fleet_market.oracle.terms import FairQuote, Observation, Question
 from fleet_market.protocol import topics
@@ -31,10 +36,15 @@ from fleet_market.protocol.messages import (
     Cleared,
     FairAnswer,
     FairQuestion,
+    LeafOpening,
     LotRecord,
+    OpenDemand,
     OracleTerms,
     OrderEvent,
     Receipt,
+    StatusReply,
+    StatusRequest,
+    TelemetryRecord,
 )
 from fleet_market.protocol.registry import Role
 
@@ -45,6 +55,8 @@ FEE_UC = 100_000
 """Usual fee of a quote, 0.1 credits [assumption]."""
 SAY_AGAIN_S = 2.0
 """Terms are said again so often until the market has taken note of them."""
+LOOK_S = 5.0
+"""How often the oracle asks where the robots are (wall time) [assumption: about as often as batches]."""
 LEAVE_TIMEOUT_S = 2.0
 
 
@@ -107,17 +119,6 @@ class Seer(Protocol):
         """Return the fair band of a task at `at_ns`."""
 
 
-class Unknowing:
-    """Knows no price."""
-
-    def hear(self, observation: Observation, now_ns: int) -> None:
-        """Take note of nothing."""
-
-    def band(self, question: Question, now_ns: int, at_ns: int | None = None, confidence: float = 0.8) -> FairQuote:  # noqa: ARG002
-        """Refuse."""
-        raise InputError("oracle", "band", question, "ask again")
-
-
 class Oracle:
     """One oracle between the MQTT broker and what it knows.
 
@@ -125,18 +126,19 @@ class Oracle:
     ----------
     config : OracleConfig
     seer : Seer
-    evidence : callable, optional
-        Returns the Merkle root of the telemetry that it has verified, hexadecimal, over how many records, and the age of
-        the newest at a market time; None if it has none.
+    proofs : Proofs, optional
+        Keeps the telemetry that it hears; by default without keys.
     """
 
     def __init__(
         self,
         config: OracleConfig,
         seer: Seer,
-        evidence: Callable[[int], tuple[str, int, float] | None] = lambda _now_ns: None,
+        proofs: Proofs | None = None,
     ) -> None:
-        self.config, self._evidence = config, evidence
+        self.config = config
+        self.guard = guard_for(config.keys, Role.ORACLE, config.name, config.host)
+        self._proofs = self._own_proofs() if proofs is None else proofs
         self._seer = seer
         self._fees = Fees.of(config.fee_uc)
         self._pages, self._ears = Pages(), Ears(config.zone)
@@ -148,15 +150,16 @@ class Oracle:
         """Serve until cancelled, and say then that nothing is sold any more."""
         config = self.config
         mqtt = MqttConfig(config.host, config.port, config.name)
-        guard = guard_for(config.keys, Role.ORACLE, config.name, config.host)
         heard = [topics.view(config.zone, kind) for kind in ("cleared", "order")]
-        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt")]
-        async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], guard) as transport:
+        heard += [topics.to_customer(config.name, kind) for kind in ("question", "receipt", "status", "open")]
+        heard.append(topics.from_robot("+", config.zone, "telemetry"))
+        async with MqttTransport(mqtt, [(t, 1) for t in heard], [self._greet], self.guard) as transport:
             await transport.connected.wait()
             log.info("READY")
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._enter(transport), name="terms")
+                    tasks.create_task(self._look(transport), name="robots")
                     tasks.create_task(self._listen(transport), name="inputs")
             finally:
                 with contextlib.suppress(BrokerError, TimeoutError):
@@ -178,6 +181,22 @@ class Oracle:
                     await self._entered.wait()
                     await asyncio.sleep(SAY_AGAIN_S)
 
+    async def _look(self, transport: MqttTransport) -> None:
+        """Ask the market now and then where the robots are."""
+        while True:
+            with contextlib.suppress(BrokerError):
+                await self._say(transport, "status", StatusRequest(what="robots"))
+            await asyncio.sleep(LOOK_S)
+
+    async def _see(self, transport: MqttTransport, page: StatusReply) -> None:
+        for view in page.robots:
+            self._proofs.know(view.robot, view.robot_type)
+            for observation in self._ears.robot(view, self._now_ns):
+                self._take(observation)
+        if page.more and page.robots:
+            with contextlib.suppress(BrokerError):
+                await self._say(transport, "status", StatusRequest(what="robots", after_id=page.robots[-1].robot))
+
     def _terms(self, status: Literal["open", "closed"]) -> OracleTerms:
         fees = self._fees
         return OracleTerms(status=status, now_uc=fees.now_uc, later_uc=fees.later_uc, thin_uc=fees.thin_uc)
@@ -190,9 +209,27 @@ class Oracle:
                 log.warning("passed over: %s", error)
                 delivery.ack()
                 continue
-            self._now_ns = max(self._now_ns, message.ts)
-            await self._hear(transport, message.body)
+            if isinstance(message.body, TelemetryRecord):
+                self._keep(message.body, delivery.topic)
+            else:
+                self._now_ns = max(self._now_ns, message.ts)
+                await self._hear(transport, message.body)
             delivery.ack()
+
+    def _own_proofs(self) -> Proofs:
+        if self.config.keys is None:
+            return Proofs(shipped_types())
+        from fleet_market.adapters.keyring import Verifier  # noqa: PLC0415 - see guard_for
+
+        return Proofs(shipped_types(), self.guard.gate.directory, Verifier())
+
+    def _keep(self, record: TelemetryRecord, topic: str) -> None:
+        """Take a robot's own record; market time is the market's alone to tell."""
+        if topics.parse(topic).name != record.robot:
+            log.warning("passed over: a record of %s came on %s", record.robot, topic)
+            return
+        self._proofs.log.directory = self.guard.gate.directory
+        self._proofs.hear(record, self._now_ns, self.guard.unix_s())
 
     async def _hear(self, transport: MqttTransport, body: AnyBody) -> None:
         match body:
@@ -206,6 +243,12 @@ class Oracle:
             case FairQuestion():
                 with contextlib.suppress(BrokerError):
                     await self._say(transport, "answer", self.answer(body))
+            case OpenDemand():
+                for opening in self.openings(body):
+                    with contextlib.suppress(BrokerError):
+                        await self._say(transport, "opening", opening)
+            case StatusReply():
+                await self._see(transport, body)
             case Receipt():
                 if body.result == "ok":
                     self._entered.set()
@@ -228,7 +271,24 @@ class Oracle:
         except InputError as error:
             log.info("cannot tell: %s", error)
             return answer_of(asked, None)
-        return answer_of(asked, quote, self._evidence(self._now_ns))
+        suspects = self._proofs.suspects
+        used = {robot: records for robot, records in (quote.used or {}).items() if robot not in suspects}
+        try:
+            return answer_of(asked, replace(quote, used=used), self._proofs.summary(self._now_ns))
+        except ValidationError as error:  # a number that no message can carry must not end the daemon
+            log.warning("cannot tell: %s", str(error).splitlines()[0])
+            return answer_of(asked, None)
+
+    def openings(self, demand: OpenDemand) -> Iterator[LeafOpening]:
+        """Yield the leaves that a buyer has drawn."""
+        for leaf in demand.leaves:
+            try:
+                found = self._proofs.log.open(leaf, demand.size)
+            except InputError as error:
+                log.warning("cannot open a leaf: %s", error)
+                continue
+            proof = base64.urlsafe_b64encode(b"".join(map(bytes.fromhex, found.proof))).rstrip(b"=").decode()
+            yield LeafOpening(quote=demand.quote, index=leaf, size=demand.size, record=found.record, proof=proof)
 
     async def _say(self, transport: MqttTransport, kind: str, body: AnyBody) -> None:
         self._said += 1
@@ -239,7 +299,7 @@ class Oracle:
 
 async def run_oracle(config: OracleConfig) -> None:
     """Serve until cancelled."""
-    await Oracle(config, Unknowing()).run()
+    await Oracle(config, Knowledge()).run()
 
 
 async def _publish(transport: MqttTransport, config: OracleConfig, bands: list[Band]) -> None:

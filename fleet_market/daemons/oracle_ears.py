@@ -16,6 +16,7 @@ from fleet_market.oracle.terms import (
     OrderGone,
     OrderSeen,
     Question,
+    RobotState,
     Settlement,
 )
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
@@ -28,6 +29,7 @@ from fleet_market.protocol.messages import (
     LotRecord,
     OrderState,
     OrderView,
+    RobotView,
     WireBand,
     printable,
 )
@@ -99,6 +101,15 @@ class Ears:
             energy_j = view.measured_energy_j
             return [*found, Settlement(view.order, self._zone, view.robot, view.price_uc, at_ns, awarded_ns, energy_j)]
         return [*found, OrderGone(view.order, now_ns)] if view.state.final else found
+
+    def robot(self, view: RobotView, now_ns: int) -> list[Observation]:
+        """Return what the market says of a robot: where it will be when its queue is done, and how long that is."""
+        at = view.ends_at or view.pose
+        if not view.online or at is None or view.max_payload_kg is None:
+            return []
+        return [
+            RobotState(view.robot, self._zone, now_ns, (at.x, at.y), view.max_payload_kg, len(view.contracts), view.soc)
+        ]
 
     def _task(self, view: OrderView) -> Question:
         pickup, dropoff = view.pickup, view.dropoff

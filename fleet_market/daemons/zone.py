@@ -40,7 +40,9 @@ from fleet_market.protocol.messages import (
     Decline,
     FairAnswer,
     FairRequest,
+    LeafOpening,
     Offer,
+    OpenRequest,
     OracleTerms,
     Position,
     PostOrder,
@@ -91,6 +93,8 @@ INPUTS: dict[tuple[str, str], type[Body]] = {
     ("in", "fair"): FairRequest,
     ("in", "terms"): OracleTerms,
     ("in", "answer"): FairAnswer,
+    ("in", "open"): OpenRequest,
+    ("in", "opening"): LeafOpening,
     ("from", "fair"): FairRequest,
 }
 """The body that each topic carries into the market: who may say what is a matter of topics."""
@@ -311,6 +315,8 @@ class Zone:
             raise ProtocolError("misplaced", f"{type(message.body).__name__} came on {delivery.topic}")
         if message.src != address.name:
             raise ProtocolError("wrong_sender", f"src {message.src!r} wrote to the topic of {address.name!r}")
+        if isinstance(message.body, LeafOpening) and (fault := self.guard.record_fault(message.body.record)) is not None:
+            raise ProtocolError(fault, f"{message.src} has opened a record that {message.body.record.robot} did not sign")
         owner = self.guard.owner_of(message.src)
         if isinstance(message.body, Announce) and owner not in (None, message.body.owner):
             raise ProtocolError("wrong_owner", f"{message.src} is registered for {owner}, not {message.body.owner}")

@@ -15,7 +15,7 @@ from fleet_market.errors import PlaceError
 from fleet_market.ids import AccountId, MessageId, OwnerId, PartyName, QuoteId, RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Transfer, TransferKind, account, kind_of
 from fleet_market.market.commands import Command
-from fleet_market.market.consultations import Consultation, OracleRecord, account_of
+from fleet_market.market.consultations import Consultation, OracleRecord, account_of, bond_of, name_of
 from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import MoneyError, State
@@ -98,7 +98,7 @@ class Advice:
     # --- buyers ---
 
     def _request(self, command: Command, body: FairRequest, out: Outcome) -> None:
-        state, name = self._state, _name(command.source, body.quote)
+        state, name = self._state, name_of(command.source, body.quote)
         known = state.consultations.get(name)
         if known is not None and known.reply is not None:
             _say(known, known.reply, command.message_id, out)
@@ -130,7 +130,7 @@ class Advice:
         held_uc = 0 if body.preview else oracle.fees.held_uc(later=later)
         number = state.consulted + 1
         consultation = Consultation(
-            name=_name(command.source, body.quote),
+            name=name_of(command.source, body.quote),
             question=QuoteId(f"q-{derive(state.seed, state.zone, number)}"),
             quote=body.quote,
             oracle=body.oracle,
@@ -270,8 +270,18 @@ class Advice:
                 self._state.open_account(credit, out)
                 share = TransferId(f"share:{derive(c.hold, owner)}")
                 wishes.append(Transfer(share, TransferKind.POST, oracle, credit, amount_uc, reference=c.quote))
+        if (bond_uc := self._bond_uc(c.oracle, due_uc - sum(owners.values()))) > 0:
+            self._state.open_account(bond_of(c.oracle), out)
+            name = TransferId(f"bond:{derive(c.hold)}")
+            wishes.append(Transfer(name, TransferKind.POST, oracle, bond_of(c.oracle), bond_uc, reference=c.quote))
         if not self._state.transfer(wishes, now_ns, out):
             raise MoneyError(f"the fee of quote {c.quote} could not be paid")
+
+    def _bond_uc(self, oracle: PartyName, earned_uc: int) -> int:
+        """Return what of an oracle's own part of a fee goes into its bond, until that is whole."""
+        ledger, bond = self._state.ledger, bond_of(oracle)
+        there_uc = ledger.balance(bond).available_uc if ledger.has(bond) else 0
+        return min(earned_uc, max(0, self._state.terms.bond_uc - there_uc))
 
     def _give_back(self, c: Consultation, why: str, kind: TransferKind, now_ns: int, out: Outcome) -> None:
         if c.hold is not None:
@@ -335,10 +345,6 @@ def _hold(c: Consultation) -> Transfer:
         reference=c.quote,
         expires_ns=c.answer_by_ns,
     )
-
-
-def _name(source: str, quote: QuoteId) -> str:
-    return derive(source, quote)
 
 
 def _question_id(consultation: Consultation) -> MessageId:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fleet_market.ids import AccountId, MessageId, OrderId, PartyName, QuoteId, TransferId
+from fleet_market.ids import AccountId, MessageId, OrderId, PartyName, QuoteId, TransferId, derive
 from fleet_market.ledger import AccountKind, account
 from fleet_market.oracle.sale import Fees
 from fleet_market.oracle.scoring import Standing
-from fleet_market.protocol.messages import FairReply, OracleView
+from fleet_market.protocol.messages import FairReply, LeafOpening, OracleView
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class OracleRecord:
     earned_uc: int = 0
     robots_uc: int = 0
     standing: Standing = field(default_factory=Standing)
+    breaches: int = 0
+    """Times that it has lost its bond."""
 
     def view(self, name: PartyName) -> OracleView:
         """Return how everyone sees it."""
@@ -37,6 +39,7 @@ class OracleRecord:
             scored=standing.scored,
             score=standing.mean,
             inside=standing.coverage,
+            breaches=self.breaches,
         )
 
 
@@ -72,6 +75,27 @@ class Consultation:
     """None while the oracle has not answered."""
     band: tuple[int, int, float] | None = None
     """Low, high and confidence of a paid band that is still to be judged."""
+
+
+@dataclass(slots=True)
+class Inspection:
+    """A buyer has leaves under a quote opened."""
+
+    message_id: MessageId | None
+    seed: str
+    count: int
+    answer_by_ns: int
+    openings: list[LeafOpening] = field(default_factory=list)
+
+
+def name_of(source: str, quote: QuoteId) -> str:
+    """Return the market's name for what a buyer calls `quote`."""
+    return derive(source, quote)
+
+
+def bond_of(oracle: PartyName) -> AccountId:
+    """Return the account that holds an oracle's bond."""
+    return account(AccountKind.BOND, oracle)
 
 
 def account_of(oracle: PartyName) -> AccountId:

@@ -12,6 +12,7 @@ from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, is_execution
 from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
+from fleet_market.market.openings import Openings
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
 from fleet_market.market.resales import Resales
@@ -26,7 +27,9 @@ from fleet_market.protocol.messages import (
     ClockTick,
     FairAnswer,
     FairRequest,
+    LeafOpening,
     Offer,
+    OpenRequest,
     OracleTerms,
     Position,
     PostOrder,
@@ -65,6 +68,7 @@ class Market:
         self._batches, self._resales = Batches(state), Resales(state)
         self._desk = Desk(state, self._places)
         self._execution, self._advice = Execution(state), Advice(state, self._places)
+        self._openings = Openings(state)
 
     @property
     def ledger(self) -> Ledger:
@@ -110,8 +114,8 @@ class Market:
                 self._checkpoint(body, out)
             case ResaleAsk() | Prepared() | Offer() as body:
                 self._resell(command, body, out)
-            case OracleTerms() | FairRequest() | FairAnswer():
-                self._advice.handle(command, out)
+            case OracleTerms() | FairRequest() | FairAnswer() | OpenRequest() | LeafOpening():
+                self._consult(command, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -146,6 +150,12 @@ class Market:
                 self._resales.prepared(command, body, out)
             case Offer():
                 self._resales.offer(RobotId(command.source), body, out)
+
+    def _consult(self, command: Command, out: Outcome) -> None:
+        if isinstance(command.body, OpenRequest | LeafOpening):
+            self._openings.handle(command, out)
+        else:
+            self._advice.handle(command, out)
 
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
@@ -182,6 +192,7 @@ class Market:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
         self._advice.tick(now_ns, out)
+        self._openings.tick(now_ns, out)
         self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
         self._resales.tick(now_ns, out)
 

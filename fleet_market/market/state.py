@@ -30,7 +30,7 @@ from fleet_market.ids import (
 )
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.ledger.accounts import kind_of
-from fleet_market.market.consultations import Consultation, OracleRecord
+from fleet_market.market.consultations import Consultation, Inspection, OracleRecord
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.timetable import AsRows, Timetable
 from fleet_market.protocol import topics
@@ -318,6 +318,8 @@ class State:
     """Questions to oracles by name, those that were answered lately too."""
     asked: dict[str, None] = field(default_factory=dict)
     """Names of those that are not answered yet, the oldest first."""
+    inspections: dict[str, Inspection] = field(default_factory=dict)
+    """Demands of buyers that wait for an oracle's openings, by the name of the question."""
     consulted: int = 0
     """How many questions were ever put."""
     halted: bool = False
@@ -439,8 +441,10 @@ class State:
         for order in self.orders.values():
             if order.state.final:
                 order.records.pack()
-        answered = [name for name, c in self.consultations.items() if c.reply is not None and c.order not in self.live]
-        for quote in answered[: max(0, len(answered) - self.terms.keep_orders)]:
+        judged = [
+            n for n, c in self.consultations.items() if c.reply is not None and (not c.band or c.order not in self.live)
+        ]
+        for quote in judged[: max(0, len(judged) - self.terms.keep_orders)]:
             del self.consultations[quote]
         self.ledger.compact()
 

@@ -83,4 +83,6 @@ def _robots(state: State, request: StatusRequest) -> Iterator[RobotView]:
             contracts=tuple(c.order for c in contracts[:MAX_TOLD]),
             settled=known.settled,
             earned_uc=known.earned_uc,
+            max_payload_kg=known.announce.max_payload_kg,
+            ends_at=known.at,
         )

@@ -12,10 +12,24 @@ from dataclasses import dataclass, replace
 
 from fleet_market.errors import InputError
 
-KEPT = 0.95
-"""What a gain counts after one more has come in: some twenty quotes back are remembered [assumption]."""
-TRIALS = 5
-"""So many quotes are bought before their worth is believed, if there was nothing known of it [assumption]."""
+KEPT = 0.99
+"""What a gain counts after one more has come in: some hundred quotes back are remembered [assumption]."""
+TRIALS = 20
+"""So many quotes are bought before their worth is believed: most change nothing, and some a lot [assumption]."""
+DOUBT = 1.0
+"""Standard errors by which a fee may be above the mean gain: whoever stops at the first bad luck never learns better
+(optimism in the face of uncertainty: Auer, Cesa-Bianchi and Fischer 2002) [assumption for the value]."""
+
+
+def budget_uc(value_uc: int, low_uc: int, high_uc: int, *, thin: bool) -> int | None:
+    """Return the budget of a buyer to whom a task is worth `value_uc`, after a quote; None: it is not worth posting.
+
+    Above the top of the band nothing is gained by a higher budget, but a robot without rivals is paid all of it. A band
+    that rests on too little changes nothing.
+    """
+    if thin:
+        return value_uc
+    return None if low_uc > value_uc else min(value_uc, high_uc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +39,13 @@ class Worth:
     Parameters
     ----------
     most_uc : int
-        Fee up to which the first quotes are bought on trial.
+        Fee up to which the first quotes are bought on trial, and about how far gains are thought to spread.
     """
 
     most_uc: int
     weight: float = 0.0
     total_uc: float = 0.0
+    squares: float = 0.0
     gains: int = 0
 
     @property
@@ -38,13 +53,21 @@ class Worth:
         """What a quote was worth on average, None without experience."""
         return self.total_uc / self.weight if self.weight else None
 
+    @property
+    def error_uc(self) -> float:
+        """Standard error of the mean; gains are thought to spread by `most_uc` at least, and it is infinite without any."""
+        if not self.weight:
+            return math.inf
+        variance = self.squares / self.weight - (self.total_uc / self.weight) ** 2
+        return math.sqrt(max(variance, float(self.most_uc) ** 2) / self.weight)
+
     def buys(self, fee_uc: int) -> bool:
         """Return whether a quote is worth this fee."""
         if fee_uc <= 0:
             return True
         if self.gains < TRIALS or (mean_uc := self.mean_uc) is None:
             return fee_uc <= self.most_uc
-        return fee_uc <= mean_uc
+        return fee_uc <= mean_uc + DOUBT * self.error_uc
 
     def after(self, gain_uc: float) -> Worth:
         """Return the worth after one more quote has gained so much, before its fee; a loss is negative.

@@ -369,10 +369,11 @@ def check(opening: Opening, root: str, size: int, directory: Directory | None, v
         return "malformed"
     if not is_included(leaf, opening.index, size, proof, expected):
         return "not_in_root"
-    return None if directory is None or verify is None else _signature_fault(opening.record, directory, verify)
+    return None if directory is None or verify is None else signature_fault(opening.record, directory, verify)
 
 
-def _signature_fault(record: TelemetryRecord, directory: Directory, verify: Verify) -> str | None:
+def signature_fault(record: TelemetryRecord, directory: Directory, verify: Verify) -> str | None:
+    """Return what is wrong with a record's signature, as one word as in `check`; None if nothing is."""
     try:
         key, signature = signature_of(record)
         entry = directory.known(DidKey(key))

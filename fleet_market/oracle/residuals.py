@@ -199,7 +199,7 @@ def _reference(others: list[_Robot]) -> tuple[FloatArray, FloatArray, float, flo
         kept = _alike(left, record_sd, robot_sd)
         phi = np.concatenate([phis[k] for k in kept])
         ratio = np.concatenate([ratios[k] for k in kept])
-        covariance = np.asarray(np.linalg.inv(phi.T @ phi / record_sd**2 + prior), float)
+        covariance = np.linalg.inv(phi.T @ phi / record_sd**2 + prior).astype(np.float64)
         factors = covariance @ (phi.T @ ratio / record_sd**2 + prior @ np.ones(4))
         record_sd, robot_sd = _scatter([ratios[k] / (phis[k] @ factors) - 1 for k in kept], record_sd)
     return factors, covariance, record_sd, robot_sd

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 
 from fleet_market.errors import InputError
 
-KEPT = 0.9
-"""What a score counts after one more has come in: some ten quotes back are remembered [assumption]."""
-EXPLORED = 0.05
+KEPT = 0.95
+"""What a score counts after one more has come in: some twenty quotes back are remembered [assumption]."""
+EXPLORED = 0.02
 """Share of quotes bought from any oracle, so that one that has mended its ways can show it: epsilon-greedy, Sutton and
 Barto (2018, "Reinforcement Learning", section 2.2) [assumption for the value]."""
+PRIOR = 5.0
+"""Scores that the mean of all oracles is worth: nobody is judged by one bad day [assumption]."""
 
 
 def interval_score(low_uc: float, high_uc: float, confidence: float, price_uc: float) -> float:
@@ -122,7 +124,7 @@ def choose(
 ) -> str | None:
     """Return which oracle to ask: the one whose fee and expected score cost least; None if there is none.
 
-    One that nobody knows yet is taken to be as good as the best that is known.
+    What is expected of one that has few scores yet is mostly what all of them have on average.
 
     Parameters
     ----------
@@ -140,9 +142,13 @@ def choose(
     names = sorted(fees_uc)
     if draw < explored:
         return names[min(int(draw / explored * len(names)), len(names) - 1)]
-    means = {name: standings.get(name, Standing()).mean for name in names}
-    best = min((mean for mean in means.values() if mean is not None), default=0.0)
-    cost = {name: fees_uc[name] + scale_uc * (best if (m := means[name]) is None else m) for name in names}
+    known = {name: standings.get(name, Standing()) for name in names}
+    weight = sum(standing.weight for standing in known.values())
+    mean = sum(standing.total for standing in known.values()) / weight if weight else 0.0
+    cost = {
+        name: fees_uc[name] + scale_uc * (standing.total + PRIOR * mean) / (standing.weight + PRIOR)
+        for name, standing in known.items()
+    }
     least = min(cost.values())
     tied = [name for name in names if cost[name] == least]
     return tied[int((draw - explored) / (1.0 - explored) * len(tied))] if explored < 1.0 else tied[0]

@@ -22,8 +22,10 @@ NEWCOMERS, CUSTOMERS, FIRST_ROBOT, ROBOT_SESSIONS = 0, 1, 2, 100
 SESSIONS = FIRST_ROBOT + ROBOT_SESSIONS
 
 
-ORACLE_KINDS = ("terms", "answer")
-"""What only oracles say to a market."""
+ORACLES_ONLY = ("terms", "answer", "opening")
+"""What customers may not say to a market."""
+ORACLE_KINDS = (*ORACLES_ONLY, "status")
+"""What oracles may."""
 
 
 class Role(StrEnum):
@@ -139,8 +141,9 @@ def may_write(entry: Entry, address: Address) -> bool:
         case "from" | "state":
             return entry.role is Role.ROBOT and entry.name == address.name
         case "in":
-            role = Role.ORACLE if address.kind in ORACLE_KINDS else Role.CUSTOMER
-            return entry.role is role and entry.name == address.name
+            may = entry.role is Role.CUSTOMER and address.kind not in ORACLES_ONLY
+            may = may or (entry.role is Role.ORACLE and address.kind in ORACLE_KINDS)
+            return may and entry.name == address.name
         case "view" if address.kind == "band":
             return entry.role is Role.ORACLE
         case "zone" | "view":

@@ -9,9 +9,9 @@
                                               telemetry (for the oracles, not for the market)
     mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, reauction, prepare,
                                               keep, route, release, reroute, fair
-    mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status, fair;
-                                              from an oracle: terms, answer
-    mkt/1/out/{customer}/{kind}               the answer, same kind; to an oracle: question, receipt
+    mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status, fair, open;
+                                              from an oracle: terms, answer, opening, status
+    mkt/1/out/{customer}/{kind}               the answer, same kind; to an oracle: question, open, receipt
     mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, scored, fleet; head (retained)
     mkt/1/clock                               simulation time, where a simulator is the clock
 """

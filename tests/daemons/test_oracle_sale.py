@@ -11,7 +11,7 @@ from market_process import Daemon, Peer, cli
 
 from fleet_market.adapters.requests import Requester
 from fleet_market.daemons.oracle import Oracle, OracleConfig
-from fleet_market.ids import CustomerId, PartyName
+from fleet_market.ids import ContractId, CustomerId, OrderId, PartyName
 from fleet_market.oracle.terms import FairQuote
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import decode
@@ -20,11 +20,14 @@ from fleet_market.protocol.messages import (
     FairQuestion,
     FairReply,
     FairRequest,
+    Fix,
     OrderReply,
     PostOrder,
     Receipt,
+    TelemetryRecord,
     WireBand,
 )
+from fleet_market.protocol.telemetry import GENESIS, record_hash
 
 CREDIT = 10**6
 FEE = 300_001
@@ -33,6 +36,18 @@ QUOTE = FairQuote(
     second_best_uc=None, model_low_uc=None, model_high_uc=None, settled_low_uc=None, settled_high_uc=None, samples=40,
     age_s=2.0, coverage=0.8, thin=False, reasons=("forty settlements like it",), unknown=("tomorrow",),
 )  # fmt: skip
+
+
+def records(number):
+    """A robot's chain of records, unsigned."""
+    previous = GENESIS
+    for seq in range(number):
+        made = TelemetryRecord(
+            robot="r1", chain=1, seq=seq, previous=previous, contract=ContractId(f"c{seq}"), dwell_s=0.0, executed_s=20.0,
+            legs=(), energy_j=None, fixes=(Fix(x=0.0, y=0.0, at_ns=seq), Fix(x=0.0, y=0.0, at_ns=seq)),
+        )  # fmt: skip
+        previous = record_hash(made)
+        yield made
 
 
 class Told:
@@ -72,6 +87,8 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
     with Daemon(tmp_path, mqtt_broker) as daemon:
         await asyncio.to_thread(daemon.wait_ready)
         oracle = Oracle(OracleConfig(mqtt_broker.host, mqtt_broker.port, name=PartyName("sib"), fee_uc=FEE), Told())
+        for record in records(30):
+            oracle._keep(record, "mkt/1/from/r1/main/telemetry")
         mute = Peer(mqtt_broker, "mute", topics.to_customer("mute", "#"))
         cheat = Peer(mqtt_broker, "cheat", topics.to_customer("cheat", "#"))
         async with selling(oracle), Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
@@ -92,9 +109,19 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             assert (await buy("p1", preview=True)).fee_uc == 0
             refused = [await buy("q2", order="o9"), await buy("q3", oracle="nobody"), await buy("q4", max_fee_uc=FEE - 1)]
             assert [[e.field for e in r.errors] for r in refused] == [["order"], ["oracle"], ["max_fee"]]
+            posting = ["order", "post", "--pickup", "dock", "--dropoff", "shelf", "--as", "ann", "--mqtt", where]
+            told = await asyncio.to_thread(cli, *posting, "o2", "--max-price", "9", "--consult", "sib")
+            assert "sib says 3 to 5 credits for 0.300001: offering at most 5" in told
+            (view,) = (await ann.status("orders", OrderId("o2"))).orders
+            assert view.max_price_uc == 5 * CREDIT
+            told = await asyncio.to_thread(cli, *posting, "o3", "--max-price", "2.9", "--consult", "sib", code=3)
+            assert "not posted" in told
+            assert not (await ann.status("orders", OrderId("o3"))).orders
             told = await asyncio.to_thread(cli, "oracle", "explain", "q1", "--as", "ann", "--mqtt", where)
             assert "forty settlements like it" in told
             assert "not known: tomorrow" in told
+            told = await asyncio.to_thread(cli, "oracle", "verify", "q1", "--as", "ann", "--mqtt", where)
+            assert "q1 is sound: 30 records of sib are as its root says" in told
             async with mute.transport, cheat.transport:
                 await asyncio.gather(mute.transport.connected.wait(), cheat.transport.connected.wait())
                 await mute.say(topics.from_customer("mute", "terms"), oracle._terms("open"))
@@ -117,12 +144,12 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             assert books.sum_debits_uc == books.sum_credits_uc
         async with Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
             view = await standing(ann, lambda sib: not sib.open)
-        assert (view.sold, view.earned_uc) == (1, FEE)
+        assert (view.sold, view.earned_uc, view.breaches) == (3, 3 * FEE, 0)
         assert daemon.stop() == 0
     shown = json.loads(await asyncio.to_thread(cli, "ledger", "audit", "--database", daemon.database, "--json"))
     assert shown["faults"] == []
-    rows = await asyncio.to_thread(cli, "ledger", "show", "oracle:sib", "--database", daemon.database)
-    assert "0.300001" in rows
+    rows = await asyncio.to_thread(cli, "ledger", "show", "bond:sib", "--database", daemon.database)
+    assert "0.900003" in rows
 
 
 def test_the_command_says_what_is_missing():

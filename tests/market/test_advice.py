@@ -7,9 +7,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from market_town import CREDIT, Town
 from pydantic import ValidationError
 
+from fleet_market.contracts import MarketTerms
 from fleet_market.ids import OrderId, QuoteId
 from fleet_market.ledger import account
 from fleet_market.market import order_faults
+from fleet_market.market.commands import SELF, Checkpoint
 from fleet_market.market.market import Market
 from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.protocol import topics
@@ -34,7 +36,7 @@ class Bazaar(Town):
     """A market with the oracles sib and pyt."""
 
     def __init__(self, **more):
-        super().__init__(**more)
+        super().__init__(**({"terms": MarketTerms(bond_uc=0)} | more))
         for oracle in ("sib", "pyt"):
             self.give(oracle, OracleTerms(now_uc=FEE, later_uc=2 * FEE, thin_uc=FEE // 2), f"t-{oracle}")
 
@@ -230,6 +232,18 @@ def test_a_snapshot_keeps_open_questions_and_the_standing_of_oracles(town):
     town.market.restore(write_snapshot(town.market.state))
     assert town.reply(question)[1] == "ok"
     assert town.sound()
+
+
+def test_of_quotes_that_are_over_only_the_newest_are_kept_and_those_to_be_judged_all():
+    town = Bazaar(terms=MarketTerms(keep_orders=2, bond_uc=0))
+    town.post()
+    town.reply(town.ask(quote="paid"))
+    for number in range(5):
+        town.reply(town.ask(quote=f"p{number}", preview=True))
+    town.give(SELF, Checkpoint(form="any"))
+    assert [c.quote for c in town.market.state.consultations.values()] == ["paid", "p3", "p4"]
+    (award,) = town.trade({"r1": 3 * CREDIT, "r2": 4 * CREDIT})
+    assert [b for b in town.deliver(award, "r1") if isinstance(b, Scored)]
 
 
 class Quotes(RuleBasedStateMachine):

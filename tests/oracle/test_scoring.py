@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_market.errors import InputError
-from fleet_market.oracle.demand import TRIALS, Worth
+from fleet_market.oracle.demand import TRIALS, Worth, budget_uc
 from fleet_market.oracle.scoring import Standing, choose, interval_score, reference_price_uc, scored
 
 PRICES = st.integers(0, 10**9)
@@ -70,8 +70,8 @@ def test_the_better_and_the_cheaper_oracle_is_chosen():
     good, bad = Standing().after(0.1, hit=True), Standing().after(0.9, hit=False)
     assert choose({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000, 0.5) == "b"
     assert choose({"a": 5, "b": 4}, {"a": good, "b": good}, 1000, 0.5) == "b"
-    assert choose({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000, 0.01) == "a", "now and then any of them"
-    assert choose({"a": 5, "new": 4}, {"a": bad}, 1000, 0.5) == "new", "the unknown is as good as the best known"
+    assert choose({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000, 0.005) == "a", "now and then any of them"
+    assert choose({"a": 5, "new": 4}, {"a": bad}, 1000, 0.5) == "new", "of the unknown the usual is expected"
     assert choose({}, {}, 1000, 0.5) is None
 
 
@@ -81,18 +81,49 @@ def test_somebody_is_always_chosen(draw, number, explored):
     assert choose(fees, {}, 10, draw, explored) in fees
 
 
-def test_nobody_buys_above_what_quotes_have_been_worth():
-    worth = Worth(most_uc=100)
-    assert worth.buys(100)
-    assert not worth.buys(101)
-    for _ in range(TRIALS):
-        worth = worth.after(40.0)
-    assert worth.buys(40)
-    assert not worth.buys(41)
+@given(PRICES, PRICES, PRICES, st.booleans())
+def test_a_budget_never_exceeds_what_the_task_is_worth(value, a, b, thin):
+    low, high = min(a, b), max(a, b)
+    budget = budget_uc(value, low, high, thin=thin)
+    if budget is None:
+        assert low > value
+    else:
+        assert budget <= value
+        assert thin or low <= budget <= high
+    assert budget_uc(value, low, high, thin=True) == value
+
+
+def learned(worth, gains):
+    for gain in gains:
+        worth = worth.after(gain)
+    return worth
+
+
+def test_first_quotes_are_bought_on_trial_up_to_a_fee():
+    for number in range(TRIALS):
+        worth = learned(Worth(most_uc=100), [0.0] * number)
+        assert worth.buys(100)
+        assert not worth.buys(101)
+
+
+def test_a_buyer_goes_on_while_the_fee_may_be_worth_it_and_stops_when_it_is_not():
+    gains = np.random.default_rng(3).normal(40.0, 100.0, 400)
+    worth = learned(Worth(most_uc=50), gains)
+    assert worth.buys(30)
+    assert not worth.buys(80)
+    assert 5.0 < worth.error_uc < 15.0, "100 / sqrt(100), since older gains count less"
+
+
+def test_quotes_that_never_change_anything_are_bought_less_and_less():
+    worth = learned(Worth(most_uc=100), [0.0] * TRIALS)
+    assert worth.buys(20)
+    worth = learned(worth, [0.0] * 300)
+    assert not worth.buys(20)
     assert worth.buys(0)
-    for _ in range(TRIALS):
-        worth = worth.after(-100.0)
-    assert not worth.buys(1)
+
+
+def test_losses_end_the_buying():
+    assert not learned(Worth(most_uc=100), [-100.0] * 2 * TRIALS).buys(1)
 
 
 def test_a_gain_that_is_no_number_is_refused():

@@ -36,7 +36,13 @@ OWN = {
         "view/main/cleared",
         "view/main/head",
     ],
-    ("oracle", "oracle"): ["view/main/band", "in/oracle/main/terms", "in/oracle/main/answer"],
+    ("oracle", "oracle"): [
+        "view/main/band",
+        "in/oracle/main/terms",
+        "in/oracle/main/answer",
+        "in/oracle/main/status",
+        "in/oracle/main/opening",
+    ],
     ("market", "auc-main.0"): [],
     ("market", "auc-main.1"): [],
     ("market", "auc-main.2"): [],
@@ -52,6 +58,7 @@ MAY_READ = {
     ("market", "auc-main.0"): ["state/r1/announce"],
     ("market", "auc-main.1"): [
         "in/ann/main/order", "in/ann/main/cancel", "in/oracle/main/terms", "in/oracle/main/answer",
+        "in/oracle/main/status", "in/oracle/main/opening",
     ],
     ("market", "auc-main.2"): OWN["robot", "r1"],
     ("market", "auc-main.101"): OWN["robot", "r1"],

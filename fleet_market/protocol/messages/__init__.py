@@ -62,6 +62,7 @@ from fleet_market.protocol.messages.fields import (
     WirePose,
     printable,
 )
+from fleet_market.protocol.messages.openings import MAX_OPENED, LeafOpening, OpenDemand, OpenReply, OpenRequest
 from fleet_market.protocol.messages.oracles import MAX_REASONS, OracleTerms, OracleView, WireBand
 from fleet_market.protocol.messages.orders import (
     AskRecord,
@@ -144,6 +145,10 @@ AnyBody = Annotated[
     | FairAnswer
     | FairReply
     | Scored
+    | OpenRequest
+    | OpenDemand
+    | LeafOpening
+    | OpenReply
     | JournalHead
     | ClockTick,
     Field(discriminator="type"),
@@ -155,6 +160,7 @@ __all__ = [
     "MAX_BUNDLE",
     "MAX_GROUP",
     "MAX_LEVELS",
+    "MAX_OPENED",
     "MAX_PRICE_UC",
     "MAX_PRIORITY",
     "MAX_REASONS",
@@ -197,12 +203,16 @@ __all__ = [
     "JournalHead",
     "Keep",
     "Kilograms",
+    "LeafOpening",
     "LevelView",
     "Lot",
     "LotRecord",
     "Metres",
     "MoveRecord",
     "Offer",
+    "OpenDemand",
+    "OpenReply",
+    "OpenRequest",
     "OracleTerms",
     "OracleView",
     "OrderEvent",

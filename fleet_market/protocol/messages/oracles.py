@@ -11,7 +11,7 @@ from fleet_market.protocol.messages.fields import Body, Count, Price, Text
 
 MAX_REASONS = 8
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Confidence = Annotated[float, Field(ge=0.5, le=0.99)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.95)]
 
 
 class OracleTerms(Body):
@@ -42,6 +42,8 @@ class OracleView(Body):
     """Mean interval score as a share of the budget, newer ones count more; lower is better."""
     inside: float | None = None
     """Share of its bands that held, newer ones count more."""
+    breaches: Count = 0
+    """Times that it has lost its bond."""
 
 
 class WireBand(Body):
@@ -49,8 +51,7 @@ class WireBand(Body):
 
     low_uc: Price
     high_uc: Price
-    confidence: Share
-    """What the oracle can vouch for, which may be less than what was asked for."""
+    confidence: Confidence
     expected_uc: Price | None = None
     shadow_low_uc: Price | None = None
     shadow_high_uc: Price | None = None
@@ -63,7 +64,7 @@ class WireBand(Body):
     settled_high_uc: Price | None = None
     """Conformal interval of settlements like this one."""
     samples: Count = 0
-    age_s: Annotated[float, Field(ge=0.0, le=1e9)] | None = None
+    age_s: Annotated[float, Field(ge=0.0, le=1e10)] | None = None
     """Of the newest batch that it rests on."""
     coverage: Share | None = None
     """Share of the recent tasks whose bands held."""
@@ -73,7 +74,7 @@ class WireBand(Body):
     root: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """Merkle root of the telemetry that it rests on, hexadecimal."""
     evidence_records: Count = 0
-    evidence_age_s: Annotated[float, Field(ge=0.0, le=1e9)] | None = None
+    evidence_age_s: Annotated[float, Field(ge=0.0, le=1e10)] | None = None
 
     @model_validator(mode="after")
     def _is_a_band(self) -> Self:

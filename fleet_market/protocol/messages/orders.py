@@ -236,6 +236,9 @@ class RobotView(Body):
     contracts: tuple[OrderId, ...] = ()
     settled: Count = 0
     earned_uc: int = 0
+    max_payload_kg: Kilograms | None = None
+    ends_at: WirePose | None = None
+    """Where its schedule leaves it, as far as its asks have told."""
 
 
 class StatusReply(Body):
