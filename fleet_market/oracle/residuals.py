@@ -188,7 +188,7 @@ def _reference(others: list[_Robot]) -> tuple[FloatArray, FloatArray, float, flo
     prior = np.eye(4) / PRIOR_SD**2
     record_sd, robot_sd = RECORD_SD, ROBOT_SD
     factors: FloatArray = np.ones(4)
-    covariance: FloatArray = np.linalg.inv(prior)
+    covariance: FloatArray = np.eye(4) * PRIOR_SD**2
     if not others:
         return factors, covariance, record_sd, robot_sd
     phis = [np.array(known.phi) for known in others]
