@@ -188,7 +188,7 @@ def _reference(others: list[_Robot]) -> tuple[FloatArray, FloatArray, float, flo
     prior = np.eye(4) / PRIOR_SD**2
     record_sd, robot_sd = RECORD_SD, ROBOT_SD
     factors: FloatArray = np.ones(4)
-    covariance: FloatArray = np.linalg.inv(prior)
+    covariance: FloatArray = np.eye(4) * PRIOR_SD**2
     if not others:
         return factors, covariance, record_sd, robot_sd
     phis = [np.array(known.phi) for known in others]
@@ -199,7 +199,7 @@ def _reference(others: list[_Robot]) -> tuple[FloatArray, FloatArray, float, flo
         kept = _alike(left, record_sd, robot_sd)
         phi = np.concatenate([phis[k] for k in kept])
         ratio = np.concatenate([ratios[k] for k in kept])
-        covariance = np.linalg.inv(phi.T @ phi / record_sd**2 + prior)
+        covariance = np.linalg.inv(phi.T @ phi / record_sd**2 + prior).astype(np.float64)
         factors = covariance @ (phi.T @ ratio / record_sd**2 + prior @ np.ones(4))
         record_sd, robot_sd = _scatter([ratios[k] / (phis[k] @ factors) - 1 for k in kept], record_sd)
     return factors, covariance, record_sd, robot_sd

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet_market.adapters.keyring import SigningKey
-from fleet_market.ids import ContractId, RobotId
+from fleet_market.ids import ContractId, PartyName, RobotId
 from fleet_market.protocol.messages import Fix, RecordLeg, TelemetryRecord
 from fleet_market.protocol.registry import Directory, Entry, Register, Role
 from fleet_market.protocol.telemetry import GENESIS, record_hash, signed
@@ -33,7 +33,7 @@ class Scribe:
 
     def entry(self) -> Entry:
         """Return the robot's line in the register."""
-        return Entry(role=Role.ROBOT, name=self.robot, key=self.key.did, from_s=0)
+        return Entry(role=Role.ROBOT, name=PartyName(str(self.robot)), key=self.key.did, from_s=0)
 
     def write(self, **changed: Any) -> TelemetryRecord:
         """Return the next record, signed; fields named in `changed` are as given there."""
