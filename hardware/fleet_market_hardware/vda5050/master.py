@@ -8,10 +8,12 @@ LOST, which says nothing about standstill: by the standard it drives on to its l
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fleet_market.body import Act, End, Go, Job, Link, Pose, Result, Telemetry
 from fleet_market.errors import ProtocolError
 from fleet_market_hardware.refusing import refusal
+from fleet_market_hardware.runner import LATCHED
 from fleet_market_hardware.vda5050 import proofs
 from fleet_market_hardware.vda5050.body_view import BodyView
 from fleet_market_hardware.vda5050.config import VehicleConfig
@@ -79,7 +81,8 @@ class Master:
 
     def telemetry(self, now_ns: int) -> Telemetry:
         """Return the newest snapshot of the vehicle."""
-        return self.view.telemetry(now_ns)
+        shown = self.view.telemetry(now_ns)
+        return replace(shown, faults=(LATCHED, *shown.faults)) if self.estopped else shown
 
     def passed(self) -> int:
         """Return how many path points of the running `Go` lie behind the vehicle; 0 without one."""
