@@ -182,7 +182,7 @@ async def test_a_drop_that_fails_is_not_paid(stage):
 @pytest.mark.parametrize("stage", [{"load": {"type": "fly"}}], indirect=True)
 async def test_an_order_that_the_vehicle_rejects_is_not_paid(stage):
     await stage.post(300)
-    # Refused is the order, or the update of it that releases the rest of the way: as the traffic control happens to release.
+    # Refused is the order, or the update that releases the rest of the way: as the traffic control happens to release it.
     await until(lambda: any(result.end in {"REJECTED", "FAILED"} for _, result in stage.jobs), 30)
     assert "not supported" in next(result.reason for _, result in stage.jobs if result.end in {"REJECTED", "FAILED"})
     await stage.gives_up()
