@@ -33,6 +33,10 @@ class BodyView:
             return None
         return self._config.frame.to_ours(position.x, position.y, position.theta)
 
+    def pose(self) -> Pose | None:
+        """Return where the vehicle is, in our map; None where that is not known."""
+        return self._telemetry.pose
+
     def take_state(self, state: SeenState, now_ns: int) -> None:
         """Take note of a state."""
         self.state, self.state_ns = state, now_ns
