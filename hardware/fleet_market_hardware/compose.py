@@ -292,14 +292,16 @@ def _action(kind: str, part: ActionPart) -> Action:
         except OSError as error:
             raise JobError(End.FAILED, f"{kind}: {part.command[0]} cannot be started: {error}") from error
         try:
-            code = await asyncio.wait_for(process.wait(), part.timeout_s)
+            async with asyncio.timeout(part.timeout_s):
+                code = await process.wait()
         except TimeoutError:
             raise JobError(End.FAILED, f"{kind}: {part.command[0]} took longer than {part.timeout_s:g} s") from None
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                await asyncio.wait_for(process.wait(), KILL_S)
+                async with asyncio.timeout(KILL_S):
+                    await process.wait()
         if code != 0:
             raise JobError(End.FAILED, f"{kind}: {part.command[0]} ended with {code}")
 
