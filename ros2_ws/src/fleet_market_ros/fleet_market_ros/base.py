@@ -64,6 +64,8 @@ class RosVelocityBase:
     kind : RobotType
     scale : bool
         Whether the robot weighs what it carries: then a load that its scale does not show is none.
+    meter : bool
+        Whether it counts the energy from its battery on ``energy_out``: only then energy is learned.
     actions : set of str
         What the stations do for it, of load, unload and charge.
     """
@@ -75,6 +77,7 @@ class RosVelocityBase:
         kind: RobotType,
         *,
         scale: bool = True,
+        meter: bool = True,
         actions: frozenset[str] = frozenset({"load", "unload", "charge"}),
     ) -> None:
         self.spec = DriverSpec(
@@ -82,7 +85,9 @@ class RosVelocityBase:
             max_speed_mps=kind.max_speed_mps,
             max_payload_kg=kind.max_payload_kg,
             actions=actions,
-            measures=frozenset({"pose", "battery", "energy", "motors"} | ({"payload"} if scale else set())),
+            measures=frozenset(
+                {"pose", "battery", "motors"} | ({"payload"} if scale else set()) | ({"energy"} if meter else set())
+            ),
         )
         self._ros, self._owns_node = ros, ros is None
         self._heard: dict[str, float] = {}
@@ -231,9 +236,9 @@ class RosVelocityBase:
 
 
 def driver(setup: DriverSetup) -> Follower:
-    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`."""
-    settings, kind = settings_of(setup, {"scale": True}), setup.type
-    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"])
+    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`, `meter`."""
+    settings, kind = settings_of(setup, {"scale": True, "meter": True}), setup.type
+    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"], meter=settings["meter"])
     return Follower(base, Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps))
 
 
