@@ -39,9 +39,12 @@ JOB_LIMIT_S = 1800.0
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
+<<<<<<< HEAD
 CHARGE_S_PER_H = 3600.0
 LEAST_FIXES = 2
 """A record says from where to where."""
+=======
+>>>>>>> main
 
 
 class Worker:
@@ -66,6 +69,9 @@ class Worker:
         """Begin what is to be done next by a robot that stands and waits for nothing."""
         now = self._now
         if telemetry.link is not Link.UP:
+            return
+        if telemetry.grave is not None:
+            now.doing, now.ask_again = Doing.FAULT, True
             return
         if now.orphans and now.put_back is None:
             self.losses.wait_for_handover(telemetry, now_ns)
@@ -166,7 +172,7 @@ class Worker:
         soc = 0.0 if self._now.telemetry is None else self._now.telemetry.battery.soc or 0.0
         gain_w = battery.max_charge_w * battery.charge_efficiency - self._now.config.type.hotel_w
         until_soc = battery.target_soc if goal.until_soc is None else goal.until_soc
-        return max(60.0, (until_soc - soc) * battery.capacity_wh * CHARGE_S_PER_H / max(gain_w, 1.0))
+        return max(60.0, (until_soc - soc) * self._now.memory.capacity_j / max(gain_w, 1.0))
 
     def take_route(self, route: Route, now_ns: int) -> None:
         """Take the answer of the traffic control."""
@@ -282,9 +288,9 @@ class Worker:
         if goal.visit.pickup:
             task.aboard, task.phase = True, Phase.TO_DROPOFF
         else:
-            self._complete(task, now_ns, metered=telemetry.battery.energy_out_j is not None)
+            self._complete(task, now_ns)
 
-    def _complete(self, task: Task, now_ns: int, *, metered: bool) -> None:
+    def _complete(self, task: Task, now_ns: int) -> None:
         now = self._now
         energy_j, contract = round(task.energy_j, 1), task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
@@ -292,7 +298,7 @@ class Worker:
         if task.legs:
             plan = TaskPlan(tuple(task.legs), task.dwell_s)
             quote = self._bidder.quote(plan)
-            now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
+            now.done[contract] = Done(plan, quote, energy_j if now.metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
         self._record(task, energy_j if metered else None)
