@@ -39,12 +39,8 @@ JOB_LIMIT_S = 1800.0
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
-<<<<<<< HEAD
-CHARGE_S_PER_H = 3600.0
 LEAST_FIXES = 2
 """A record says from where to where."""
-=======
->>>>>>> main
 
 
 class Worker:
@@ -301,7 +297,7 @@ class Worker:
             now.done[contract] = Done(plan, quote, energy_j if now.metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
-        self._record(task, energy_j if metered else None)
+        self._record(task, energy_j if now.metered else None)
         now.forget(task)
 
     def _record(self, task: Task, energy_j: float | None) -> None:

@@ -31,12 +31,9 @@ class Memory:
         self._robot = robot
         self.calibration, self.durations = Calibration(robot), DurationModel(robot)
         self.components = Components()
-<<<<<<< HEAD
+        self.age = PackAge()
         self.chain = Chain()
         """Of its telemetry records."""
-=======
-        self.age = PackAge()
->>>>>>> main
         self._day = BatteryDay()
 
     @property
@@ -59,7 +56,7 @@ class Memory:
         age = self.age.read(health, cycles)
         if age == self.age:
             return
-        self.age = age
+        self.age, self.chain = age, chain
         self.components = replace(self.components, battery=self.age.seen(self._robot.battery, part))
 
     def observe(self, soc: float, now_ns: int) -> None:
@@ -117,11 +114,8 @@ class Memory:
             "durations": self.durations.export(),
             "components": self.components.to_json(),
             "day": self._day.export(),
-<<<<<<< HEAD
-            "chain": self.chain.export(),
-=======
             "age": asdict(self.age),
->>>>>>> main
+            "chain": self.chain.export(),
         }
 
     def restore(self, data: Mapping[str, Any], source: str) -> None:
@@ -144,19 +138,13 @@ class Memory:
         durations.restore(parts["durations"], f"{source}: durations")
         components = from_json(parts["components"], f"{source}: components")
         day = BatteryDay.restored(parts["day"], f"{source}: day")
-<<<<<<< HEAD
         chain = Chain()
         if (kept := data.get("chain")) is not None:
-            if not isinstance(kept, Mapping):
-                raise InputError(source, "chain", kept, "use a memory that this program wrote, or remove the file")
-            chain = Chain.restored(kept, f"{source}: chain")
-        self.calibration, self.durations, self.components, self._day = calibration, durations, components, day
-        self.chain = chain
-=======
+            chain = Chain.restored(_mapping(kept, source, "chain"), f"{source}: chain")
         told = data.get("age")  # memories from before gauges were read have none
         age = PackAge() if told is None else pack.from_json(_mapping(told, source, "age"), f"{source}: age")
         self.calibration, self.durations, self.components, self._day = calibration, durations, components, day
-        self.age = age
+        self.age, self.chain = age, chain
 
 
 def _grown(before: Component, after: Component) -> float:
@@ -168,4 +156,3 @@ def _mapping(told: object, source: str, name: str) -> Mapping[str, Any]:
     if not isinstance(told, Mapping):
         raise InputError(source, name, told, "use a memory that this program wrote, or remove the file")
     return told
->>>>>>> main
