@@ -56,7 +56,7 @@ class Memory:
         age = self.age.read(health, cycles)
         if age == self.age:
             return
-        self.age, self.chain = age, chain
+        self.age = age
         self.components = replace(self.components, battery=self.age.seen(self._robot.battery, part))
 
     def observe(self, soc: float, now_ns: int) -> None:
