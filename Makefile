@@ -50,11 +50,13 @@ nightly: mosquitto postgres
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real" --hypothesis-profile=new_examples
 	$(BIN)/python -m benchmarks.nightly
 
-# What starts no processes runs on all cores; what does mostly waits, and whole fleets have the machine to themselves.
+# What starts no processes runs on all cores; what does mostly waits, vehicles and devices most of all; whole fleets have the
+# machine to themselves.
 test: check mosquitto postgres ros vda5050-peer
 	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "real and not alone"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real and not waits"
+	$(BIN)/python -m pytest -n 6 --dist worksteal -m waits
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "real and not alone and not waits"
 	$(BIN)/python -m pytest -m alone
 
 clean:

@@ -39,7 +39,6 @@ JOB_LIMIT_S = 1800.0
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
-CHARGE_S_PER_H = 3600.0
 
 
 class Worker:
@@ -64,6 +63,9 @@ class Worker:
         """Begin what is to be done next by a robot that stands and waits for nothing."""
         now = self._now
         if telemetry.link is not Link.UP:
+            return
+        if telemetry.grave is not None:
+            now.doing, now.ask_again = Doing.FAULT, True
             return
         if now.orphans and now.put_back is None:
             self.losses.wait_for_handover(telemetry, now_ns)
@@ -164,7 +166,7 @@ class Worker:
         soc = 0.0 if self._now.telemetry is None else self._now.telemetry.battery.soc or 0.0
         gain_w = battery.max_charge_w * battery.charge_efficiency - self._now.config.type.hotel_w
         until_soc = battery.target_soc if goal.until_soc is None else goal.until_soc
-        return max(60.0, (until_soc - soc) * battery.capacity_wh * CHARGE_S_PER_H / max(gain_w, 1.0))
+        return max(60.0, (until_soc - soc) * self._now.memory.capacity_j / max(gain_w, 1.0))
 
     def take_route(self, route: Route, now_ns: int) -> None:
         """Take the answer of the traffic control."""
@@ -277,9 +279,9 @@ class Worker:
         if goal.visit.pickup:
             task.aboard, task.phase = True, Phase.TO_DROPOFF
         else:
-            self._complete(task, now_ns, metered=telemetry.battery.energy_out_j is not None)
+            self._complete(task, now_ns)
 
-    def _complete(self, task: Task, now_ns: int, *, metered: bool) -> None:
+    def _complete(self, task: Task, now_ns: int) -> None:
         now = self._now
         energy_j, contract = round(task.energy_j, 1), task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
@@ -287,7 +289,7 @@ class Worker:
         if task.legs:
             plan = TaskPlan(tuple(task.legs), task.dwell_s)
             quote = self._bidder.quote(plan)
-            now.done[contract] = Done(plan, quote, energy_j if metered else None, task.executed_s)
+            now.done[contract] = Done(plan, quote, energy_j if now.metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
         now.forget(task)

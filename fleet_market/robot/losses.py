@@ -14,6 +14,8 @@ HANDOVER_WAIT_S = 240.0
 """How long a robot that has lost a contract with the parcel aboard waits for the one that takes it over; then it sets the
 parcel down where it stands, for that is where the market says that it is to be fetched."""
 RETRY_FAULT_S = 20.0
+GIVE_UP_FAULT_S = 20.0
+"""A robot with a grave fault gives all its contracts up after this long: others can do them."""
 EMPTY_KG = 0.5
 
 
@@ -50,6 +52,20 @@ class Losses:
             self.abort(task, reason, now_ns)
         now.doing = Doing.FAULT
         now.wait_until_ns = now_ns + ns(RETRY_FAULT_S)
+
+    def look_at_faults(self, telemetry: Telemetry, now_ns: int) -> None:
+        """Stop under a grave fault, and give all contracts up if it stays; a charging robot goes on charging."""
+        now, fault = self._now, telemetry.grave
+        if fault is None:
+            now.faulty_since_ns = None
+            return
+        if now.faulty_since_ns is None:
+            now.faulty_since_ns = now_ns
+        if now.job is not None and not any(isinstance(step, Act) and step.kind == "charge" for step in now.job.steps):
+            self.stop(f"fault: {fault}")
+        if now_ns - now.faulty_since_ns >= ns(GIVE_UP_FAULT_S):
+            for task in list(now.tasks):
+                self.abort(task, f"fault: {fault}", now_ns)
 
     def abort(self, task: Task, reason: str, now_ns: int) -> None:
         """Give a contract up."""

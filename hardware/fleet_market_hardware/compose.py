@@ -190,6 +190,8 @@ _GAUGES = {
     "sysfs": "fleet_market_hardware.batteries.sysfs:SysfsBattery",
 }
 _MEASURES_SOC = {"sbs", "sysfs"}
+_COUNT_ENERGY = {"vesc", "ina228"}
+"""What integrates power itself."""
 
 
 def load_robot(path: Path, types: Mapping[str, RobotType]) -> ComposedRobot:
@@ -238,9 +240,11 @@ def compose(robot: RobotId, kind: RobotType, told: Mapping[str, Any], source: st
         parts.battery is not None
         and (parts.battery.type in _MEASURES_SOC or (parts.battery.type == "modbus" and _map_has_soc(parts.battery.map)))
     )
+    measures = {"motors"} | ({"battery"} if soc_known else set())
+    if {parts.base.type, None if parts.battery is None else parts.battery.type} & _COUNT_ENERGY:
+        measures.add("energy")
     spec = DriverSpec(
-        robot, speed, kind.max_payload_kg, frozenset(parts.actions),
-        frozenset({"motors", "battery"} if soc_known else {"motors"}), frozenset(lacks),
+        robot, speed, kind.max_payload_kg, frozenset(parts.actions), frozenset(measures), frozenset(lacks)
     )  # fmt: skip
     base = Differential(
         wheels, spec, geometry, Limits(speed, kind.max_accel_mps2, turn, kind.max_yaw_accel_radps2, fence),

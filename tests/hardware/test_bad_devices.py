@@ -1,6 +1,7 @@
 """What goes wrong with devices, and what is said about it."""
 
 import asyncio
+import binascii
 import itertools
 import os
 import sys
@@ -13,11 +14,13 @@ pytest.importorskip("serial")
 
 from fleet_market.body import DriverSpec, Link, Pose
 from fleet_market.ids import RobotId
+from fleet_market.robot.tracking import Limits as Tracked
 from fleet_market_hardware.bases import Differential, Fence, Geometry
 from fleet_market_hardware.bases.create2 import Create2Wheels
 from fleet_market_hardware.bases.differential import DEAD_MAN_S, PERIOD_S, Limits
 from fleet_market_hardware.bases.odrive import ODriveWheels
 from fleet_market_hardware.bases.vesc import VescWheels
+from fleet_market_hardware.composed import ComposedRobot
 from fleet_market_hardware.devices import DeviceError, DeviceSilentError, Doubts
 from fleet_market_hardware.emulators.create2 import Create2Emulator
 from fleet_market_hardware.emulators.odrive import ODriveEmulator
@@ -207,6 +210,29 @@ async def test_the_wheels_stop_within_the_dead_man_whatever_was_asked_for():
     stopped = next(at for at, rate in reversed(wheels.told) if rate) + PERIOD_S
     assert stopped - last_command <= DEAD_MAN_S + PERIOD_S
     await base.close()
+
+
+async def test_a_fault_of_a_controller_and_a_latched_stop_are_faults_of_the_robot(vesc, monkeypatch):
+    robot = ComposedRobot(base_of(VescWheels(vesc.port)), Tracked(1.0, 2.0, 2.0))
+    await robot.open(timeout_s=3.0)
+    assert robot.telemetry().faults == ()
+    honest = vesc._values
+
+    def overheated(side):
+        body = bytearray(honest(side)[2:-3])
+        body[53] = 5 if side else 0  # mc_fault_code FAULT_CODE_OVER_TEMP_FET
+        return bytes((2, len(body))) + bytes(body) + binascii.crc_hqx(bytes(body), 0).to_bytes(2, "big") + b"\x03"
+
+    monkeypatch.setattr(vesc, "_values", overheated)
+    await until(lambda: robot.telemetry().grave)
+    assert [(fault.code, fault.text[:19]) for fault in robot.telemetry().faults] == [("right_wheel", "right VESC: fault 5")]
+    monkeypatch.setattr(vesc, "_values", honest)
+    await until(lambda: not robot.telemetry().faults)
+    await robot.estop()
+    assert robot.telemetry().grave.code == "emergency_stop"
+    await robot.estop(engage=False)
+    assert robot.telemetry().grave is None
+    await robot.close()
 
 
 async def test_an_unplugged_cable_is_told_and_stale(vesc):

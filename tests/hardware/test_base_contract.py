@@ -9,6 +9,8 @@ pytest.importorskip("serial")
 from fleet_market.testing.conformance import ROWS, check
 from fleet_market_hardware.emulators.benches import Cia402Bench, Create2Bench, ODriveBench, VescBench
 
+pytestmark = pytest.mark.waits
+
 SKIPPED = {"teleported_is_not_done": "dead reckoning", "no_load_is_not_done": "no scale"}
 DRIVES_ON = {"abandoned_robot_stops"}
 """A Create 2 has no dead-man of its own: without its driver it drives on. The suite has to find that."""

@@ -153,7 +153,7 @@ def test_gauges_count_as_the_data_sheets_say():
 def test_no_parser_fails_on_a_hundred_thousand_inputs_or_takes_a_wrong_checksum(name):
     rng = random.Random(7)
     for _ in range(100_000):
-        PARSERS[name].check(mutate(rng, PARSERS[name].seeds))
+        PARSERS[name].check(mutate(rng, PARSERS[name].seeds, PARSERS[name].pieces))
 
 
 def test_the_mutator_finds_a_parser_that_skips_the_checksum(monkeypatch):

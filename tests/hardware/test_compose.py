@@ -63,7 +63,7 @@ actions:
 async def test_a_composed_robot_drives_loads_and_says_what_failed(file):
     robot = load_robot(file, shipped_types())
     assert robot.spec.actions == {"load", "unload"}
-    assert robot.spec.measures == {"motors", "battery"}
+    assert robot.spec.measures == {"motors", "battery", "energy"}
     await robot.open(timeout_s=5.0)
     there = Go(Pose(0.5, 0.0), ((0.0, 0.0), (0.5, 0.0)), 2)
     result = await robot.run(Job("j", (there, Act("load", "p1", 1.5))), deadline_s=30)

@@ -320,6 +320,13 @@ def test_a_counter_that_begins_anew_goes_on():
     assert seen == [100.0, 250.0, 260.0, 280.0]
 
 
+def test_the_age_of_a_pack_reaches_telemetry():
+    monitor = Monitor(Scripted(Reading(Battery(soc=0.5), cycles=312, health=0.93)))
+    assert monitor._try()
+    told = monitor.over(Battery(voltage_v=24.0))
+    assert (told.cycles, told.health, told.voltage_v) == (312, 0.93, 24.0)
+
+
 def test_a_silent_battery_is_not_known_any_more(monkeypatch):
     monitor = Monitor(Scripted(energy(5.0), OSError("gone")))
     monitor.open(1.0)

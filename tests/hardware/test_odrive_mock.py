@@ -26,6 +26,7 @@ async def forever(base):
 
 
 @pytest.mark.real
+@pytest.mark.waits
 async def test_the_mock_of_others_follows_our_base():
     port = random.SystemRandom().randrange(20_000, 60_000)
     options = {"port": port}

@@ -102,8 +102,8 @@ class Complete(Body):
     contract: ContractId
     steps: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)]
     energy_j: Joules
-    """Measured battery energy of the ways to its stops; that of a way with several parcels aboard is shared out in equal
-    parts."""
+    """Battery energy of the ways to its stops: measured, or derived from the state of charge where there is no meter. That
+    of a way with several parcels aboard is shared out in equal parts."""
 
 
 class Abort(Body):

@@ -39,7 +39,7 @@ from fleet_market_hardware.tables import (
 
 SDO_S = 0.05
 """An answer that takes longer is a failure."""
-HEARTBEAT_MS, HEARTBEAT_LIMIT_MS = 50, 200
+HEARTBEAT_MS, HEARTBEAT_LIMIT_MS = 50, 150
 OUR_NODE = 0x7F
 MAX_NODE = 127
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, Telemetry
+from fleet_market.body import Battery, DriverSpec, Fault, Link, Motor, Pose, Telemetry
 from fleet_market_hardware.bases.geometry import Fence, Geometry
 from fleet_market_hardware.bases.odometry import Odometry
 from fleet_market_hardware.bases.wheels import Wheels, WheelsReading
@@ -261,8 +261,16 @@ class Differential:
             ),
             moving=abs(vx) > MOVING_MPS or abs(wz) > MOVING_RADPS,
             silent=() if self._gauge is None or self._gauge.fresh() else ("battery",),
+            faults=self._faults(reading),
         )
         self._tell(self._news.set)
+
+    def _faults(self, reading: WheelsReading) -> tuple[Fault, ...]:
+        """Return what the robot cannot drive with: a controller's fault, an encoder that stands still."""
+        told = {"left_wheel": reading.left.fault, "right_wheel": reading.right.fault}
+        if self._odometry.frozen:
+            told["encoders"] = "they stand while the wheels turn"
+        return tuple(Fault(code, "CRITICAL", text) for code, text in told.items() if text)
 
     def _tell(self, call: Callable[[], None]) -> None:
         loop = self._loop

@@ -1,6 +1,6 @@
 """Two axes of ODrives on one CAN bus (python-can, CANSimple).
 
-The device's own dead-man is its watchdog: set ``axis.config.enable_watchdog`` and ``watchdog_timeout = 0.2`` on each axis
+The device's own dead-man is its watchdog: set ``axis.config.enable_watchdog`` and ``watchdog_timeout = 0.15`` on each axis
 with odrivetool; every velocity command feeds it. This driver cannot set it over CANSimple, nor see whether it is set.
 """
 

@@ -1,6 +1,6 @@
 """Two VESCs on one serial port: one at the port, the other behind it on its CAN bus (`COMM_FORWARD_CAN`).
 
-The device's own dead-man is its timeout: set "App Settings / General / Timeout" to 200 ms and a brake current on each VESC
+The device's own dead-man is its timeout: set "App Settings / General / Timeout" to 150 ms and a brake current on each VESC
 with VESC Tool (it ships with 1,000 ms). This driver cannot set it, nor see what it is.
 """
 

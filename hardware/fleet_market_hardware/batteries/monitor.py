@@ -74,7 +74,8 @@ class Monitor:
 
     def over(self, other: Battery) -> Battery:
         """Return what the gauge says, and `other` where it says nothing."""
-        own = self.reading().battery
+        reading = self.reading()
+        own = replace(reading.battery, cycles=reading.cycles, health=reading.health)
         missing = {f.name: getattr(other, f.name) for f in fields(own) if getattr(own, f.name) is None}
         if self._energy_j is not None:
             missing["energy_out_j"] = self._energy_j  # two counters in turn would not be monotone

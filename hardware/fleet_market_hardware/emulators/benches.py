@@ -162,6 +162,7 @@ class Cia402Bench(EmulatedBench):
 class Create2Bench(EmulatedBench):
     """A Create 2 at a pty. It breaks the contract where its link is gone: it drives on, as its maker built it."""
 
+    course = tuple((0.125 * i, 0.0) for i in range(11))
     limits, geometry = Limits(0.4, 1.0, 2.0, 6.0), Geometry(0.036, 0.235)
     lacks = frozenset({"dead_man"})
 

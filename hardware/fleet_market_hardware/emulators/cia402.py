@@ -14,7 +14,7 @@ from fleet_market_hardware.emulators.plant import Plant
 from fleet_market_hardware.emulators.pty_device import TICK_S, Faults
 
 COUNTS_PER_TURN = 10_000.0
-OUR_HEARTBEAT, LIMIT_S = 0x77F, 0.2
+OUR_HEARTBEAT = 0x77F
 
 
 class Cia402Emulator:
@@ -31,7 +31,7 @@ class Cia402Emulator:
     def __init__(self, channel: str, *, interface: str = "virtual", nodes: tuple[int, int] = (1, 2)) -> None:
         self.faults, self.plant, self.nodes = Faults(), Plant(0.1, 0.4), nodes
         self._zero = [0.0, 0.0]
-        self._heard_s = time.monotonic()
+        self._heard_s, self._limit_s = time.monotonic(), math.inf
         self._network: Any = canopen.Network()
         self._network.connect(channel=channel, interface=interface)
         self._locals = [self._network.create_node(node, standard_dictionary()) for node in nodes]
@@ -68,7 +68,7 @@ class Cia402Emulator:
         last = time.monotonic()
         while not self._ending.wait(TICK_S):
             now = time.monotonic()
-            if now - self._heard_s > LIMIT_S:
+            if now - self._heard_s > self._limit_s:
                 self.plant.target = [0.0, 0.0]
             self.plant.advance(now - last)
             last = now
@@ -98,6 +98,8 @@ class Cia402Emulator:
         elif index == 0x60FF and self.status[side] == 0x27:
             counts = int.from_bytes(data, "little", signed=True)
             self.plant.target[side] = mounted * counts * math.tau / COUNTS_PER_TURN
+        elif index == 0x1016:
+            self._limit_s = (int.from_bytes(data, "little") & 0xFFFF) / 1000
 
     def _control(self, side: int, word: int) -> None:
         """Follow the transitions 2, 3, 4, 6, 8, 9, 11, 12 and 15 of the standard's state machine."""

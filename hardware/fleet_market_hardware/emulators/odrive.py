@@ -14,7 +14,7 @@ import can
 from fleet_market_hardware.emulators.plant import Plant
 from fleet_market_hardware.emulators.pty_device import TICK_S, Faults
 
-WATCHDOG_S = 0.2
+WATCHDOG_S = 0.15
 """As the docs ask to set it."""
 HEARTBEAT_S, ESTIMATES_S, SUPPLY_V, IDLE_A = 0.1, 0.01, 24.1, 0.2
 

@@ -10,7 +10,7 @@ from fleet_market_hardware.emulators.plant import Plant
 from fleet_market_hardware.emulators.pty_device import PtyDevice
 
 LOCAL_ID, REMOTE_ID = 0, 1
-TIMEOUT_S = 0.2
+TIMEOUT_S = 0.15
 """Commands end this long after the last one, as the docs ask to set it."""
 SUPPLY_V, IDLE_A, A_PER_RAD_S = 24.2, 0.3, 0.1
 
