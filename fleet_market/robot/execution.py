@@ -289,7 +289,7 @@ class Worker:
         if task.legs:
             plan = TaskPlan(tuple(task.legs), task.dwell_s)
             quote = self._bidder.quote(plan)
-            now.done[contract] = Done(plan, quote, energy_j if now.metered else None, task.executed_s)
+            now.done[contract] = Done(plan, quote, energy_j if task.metered else None, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
         now.forget(task)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
 from fleet_market.robot.legs import Legs
-from fleet_market.robot.situation import Goal, Situation
+from fleet_market.robot.situation import Drawn, Goal, Situation
 from fleet_market.robot.tasks import Task
 
 
@@ -21,7 +21,7 @@ from fleet_market.robot.tasks import Task
 class _Start:
     goal: Goal
     pose: Pose
-    energy_j: float
+    drawn: Drawn
     at_ns: int
 
 
@@ -37,7 +37,7 @@ class Meter:
         if goal is None:
             self._start = None
         elif self._start is None or self._start.goal != goal:
-            self._start = _Start(goal, pose, self._now.energy_out_j(), now_ns)
+            self._start = _Start(goal, pose, self._now.drawn(), now_ns)
 
     def arrived(self, task: Task, now_ns: int) -> None:
         """Share out the leg that ends with a stop of `task`, its loading or unloading included."""
@@ -52,11 +52,13 @@ class Meter:
             driven = []
         else:
             driven = way.plan(start.pose.yaw, self._now.contracted_kg())
+        energy_j, counted = self._now.drawn().since(start.drawn)
         for rider in riders:
             rider.legs += [
                 replace(leg, length_m=leg.length_m * part, turn_rad=leg.turn_rad * part, halts=leg.halts * part)
                 for leg in driven
             ]
             rider.dwell_s += self._now.config.type.handling_s * part
-            rider.energy_j += max(0.0, self._now.energy_out_j() - start.energy_j) * part
+            rider.energy_j += energy_j * part
+            rider.metered &= counted and "energy" in self._now.measures
             rider.executed_s += (now_ns - start.at_ns) / 1e9 * part
