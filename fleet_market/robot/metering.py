@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
+from fleet_market.protocol.messages import Fix
 from fleet_market.robot.legs import Legs
+from fleet_market.robot.records import fix
 from fleet_market.robot.situation import Drawn, Goal, Situation
 from fleet_market.robot.tasks import Task
 
@@ -23,6 +25,7 @@ class _Start:
     pose: Pose
     drawn: Drawn
     at_ns: int
+    fix: Fix
 
 
 class Meter:
@@ -37,15 +40,20 @@ class Meter:
         if goal is None:
             self._start = None
         elif self._start is None or self._start.goal != goal:
-            self._start = _Start(goal, pose, self._now.drawn(), now_ns)
+            at = fix(pose, self._now.telemetry, now_ns)
+            self._start = _Start(goal, pose, self._now.drawn(), now_ns, at)
 
-    def arrived(self, task: Task, now_ns: int) -> None:
-        """Share out the leg that ends with a stop of `task`, its loading or unloading included."""
+    def arrived(self, task: Task, pose: Pose, now_ns: int) -> None:
+        """Share out the leg that ends with a stop of `task` at `pose`, its loading or unloading included."""
         start, self._start = self._start, None
         if start is None or start.goal.place is None:
             return
         riders = [one for one in self._now.tasks if one.aboard or one is task]
         part = 1 / len(riders)
+        for rider in riders:
+            rider.fixes = rider.fixes or [start.fix]
+            rider.shared = rider.shared or len(riders) > 1
+        task.fixes.append(fix(pose, self._now.telemetry, now_ns))
         try:
             way = self._legs.way(start.pose, start.goal.place)
         except UnreachableError:

@@ -15,8 +15,8 @@ from typing import Self
 
 TICK_S = 0.005
 MOST_S = 0.05
-"""Time that passes for an emulator between two ticks at most: one that was held up by its machine stands meanwhile, as no real
-device would have to, and its wheels do not jump."""
+"""Time that passes for an emulator between two ticks at most: one that was held up by its machine stands meanwhile, and its
+wheels do not jump."""
 READ_BYTES = 4096
 
 
