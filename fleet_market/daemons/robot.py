@@ -69,7 +69,9 @@ class RobotConfig:
     sense_s: float = SENSE_S
     """Period of looking at the telemetry."""
     open_timeout_s: float = OPEN_TIMEOUT_S
-    """How long to wait for the robot's first telemetry, and then for the broker."""
+    """How long to wait for the robot's first telemetry."""
+    broker_timeout_s: float | None = None
+    """How long to wait for the broker at first; None: as long as it takes."""
 
 
 class RobotDaemon:
@@ -121,7 +123,7 @@ class RobotDaemon:
         TimeoutError
             If the robot's telemetry does not come.
         BrokerError
-            If no broker answers at first; one that is lost later is waited for.
+            If no broker answers within `broker_timeout_s` at first; one that is lost later is waited for.
         """
         transport = MqttTransport(self.mqtt(), self.subscriptions(), on_connect=[self.greet], guard=self.guard)
         await self.serve(transport, ready)
@@ -145,7 +147,8 @@ class RobotDaemon:
 
     async def _connect(self, transport: MqttTransport) -> None:
         try:
-            await asyncio.wait_for(transport.connected.wait(), self.config.open_timeout_s)
+            async with asyncio.timeout(self.config.broker_timeout_s):
+                await transport.connected.wait()
         except TimeoutError:
             where, trouble = f"{self.config.host}:{self.config.port}", transport.trouble or "no answer"
             raise BrokerError(f"no MQTT broker answers at {where} ({trouble}): start one, or name another") from None

@@ -10,12 +10,13 @@ import sys
 import pytest
 import toy_driver
 from action_msgs.msg import GoalStatus
+from fleet_market_msgs import action, msg, srv
 from market_process import Daemon
 from rclpy.action import ActionClient
 from robot_stage import at, stage, until
 
 from fleet_market.daemons.oracle import OracleConfig, run_oracle
-from fleet_market_ros import interfaces, oracle_view
+from fleet_market_ros import oracle_view
 from fleet_market_ros.market_gateway import Gateway
 from fleet_market_ros.ros import Ros
 
@@ -24,9 +25,6 @@ pytestmark = [
     pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
-msg = pytest.importorskip("fleet_market_msgs.msg", reason=interfaces.MEND)
-srv = pytest.importorskip("fleet_market_msgs.srv", reason=interfaces.MEND)
-action = pytest.importorskip("fleet_market_msgs.action", reason=interfaces.MEND)
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +62,13 @@ def install(folder: Path = DEFAULT_FOLDER) -> Peer:
         return found
     if not (shutil.which("node") or shutil.which("nodejs")) or not shutil.which("npm"):
         _get_node()
-    folder.mkdir(parents=True, exist_ok=True)
-    options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
-    _run(["npm", "install", *options, f"{LIBRARY}@{RELEASE}"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:  # never half there, whoever installs beside
+        options = ["--prefix", fresh, "--no-audit", "--no-fund", "--ignore-scripts"]
+        _run(["npm", "install", *options, f"{LIBRARY}@{RELEASE}"])
+        with contextlib.suppress(OSError):  # somebody was quicker
+            folder.mkdir(parents=True, exist_ok=True)
+            Path(fresh, "node_modules").rename(folder / "node_modules")
     if (found := find(folder)) is None:
         raise PeerError(f"npm brought no {LIBRARY} into {folder}")
     return found

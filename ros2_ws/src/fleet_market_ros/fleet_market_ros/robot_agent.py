@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,6 +161,7 @@ class RobotNode:
             memory=Path(values["memory"]) if values["memory"] else None,
             keys=Path(values["keys"]) if values["keys"] else None,
             open_timeout_s=values["open_timeout_s"],
+            broker_timeout_s=values["open_timeout_s"],
         )  # fmt: skip
         self.places = ground.places
         try:
@@ -186,7 +188,7 @@ class RobotNode:
             agent.robot, agent.type, agent.home, agent.chargers, agent.tariff, agent.roadmap, self._session, agent.surfaces
         )
         clock = clock_of(self.node, driver)
-        self.daemon = RobotDaemon(_with_agent(config, fresh), driver, clock)
+        self.daemon = RobotDaemon(replace(config, agent=fresh), driver, clock)
         self._market.watch(self.daemon, clock)
 
     async def activate(self) -> None:
@@ -273,13 +275,6 @@ class RobotNode:
         daemon = self.daemon
         if daemon is not None and name in {"bidding", "max_tasks"}:
             self._ros.loop.call_soon_threadsafe(setattr, daemon.agent.situation, name, value)
-
-
-def _with_agent(config: RobotConfig, agent: AgentConfig) -> RobotConfig:
-    return RobotConfig(
-        agent, config.owner, config.host, config.port, config.zone, config.memory, config.keys, config.sense_s,
-        config.open_timeout_s,
-    )  # fmt: skip
 
 
 async def serve() -> None:
