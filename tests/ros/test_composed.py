@@ -9,7 +9,9 @@ import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.exceptions import InvalidHandle
 from robot_stage import Stage, at, until
+from std_msgs.msg import Float64
 
 from fleet_market_ros.composed import arguments_of, options_of, serve
 from fleet_market_ros.robot_agent import RobotNode
@@ -53,6 +55,28 @@ async def test_each_has_its_namespace_and_all_become_active(parameters, executor
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize("executor", ["single", "events"])
+@pytest.mark.parametrize(
+    "error", [InvalidHandle("destroyed meanwhile"), ValueError("a callback's own fault")], ids=lambda e: type(e).__name__
+)
+async def test_an_error_in_rclpys_thread_leaves_no_node_deaf(domain, executor, error):
+    raised, answered = [], []
+
+    def fail():
+        raised.append(error)
+        raise error
+
+    async with Host([], executor) as host, Ros("one", host=host) as one, Ros("other", host=host) as other:
+        timer = one.node.create_timer(0.02, fail)
+        await until(lambda: raised)
+        other.subscribe(Float64, "/heard", answered.append)
+        speaker = one.publisher(Float64, "/heard")
+        await until(lambda: speaker.get_subscription_count() == 1)
+        speaker.publish(Float64(data=1.0))
+        await until(lambda: answered)
+        one.node.destroy_timer(timer)
 
 
 @pytest.mark.parametrize("executor", ["single", "events"])
