@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
@@ -44,6 +45,7 @@ def parameters(files, mqtt_broker):
 async def test_each_has_its_namespace_and_all_become_active(parameters, executor):
     options = options_of(["--robots", *NAMES, "--parameters", str(parameters), "--executor", executor])
     states = {}
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # far fewer threads than robots
 
     def told(message):
         states.update({one.name: one.message for one in message.status})
