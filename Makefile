@@ -45,14 +45,19 @@ bench: mosquitto postgres
 	$(BIN)/python -m benchmarks.page
 
 # The long forms of the crash and network tests, an hour each at most; started again after a stop it goes on.
+# What the tests try at random is the same each time; here it is new.
 nightly: mosquitto postgres
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real" --hypothesis-profile=new_examples
 	$(BIN)/python -m benchmarks.nightly
 
-# What starts no processes runs on all cores; what does has them to itself.
+# What starts no processes runs on all cores; what does mostly waits, vehicles and devices most of all; whole fleets have the
+# machine to themselves.
 test: check mosquitto postgres ros vda5050-peer
 	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real"
-	$(BIN)/python -m pytest -m real
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real and not waits"
+	$(BIN)/python -m pytest -n 6 --dist worksteal -m waits
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "real and not alone and not waits"
+	$(BIN)/python -m pytest -m alone
 
 clean:
 	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,11 +10,12 @@ from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
 from fleet_market.ids import OrderId
 from fleet_market.pricing import PlanLeg, PriceQuote, TaskPlan, energy_j
+from fleet_market.pricing.life import J_PER_WH
 from fleet_market.protocol.messages import DeclineReason, Place
 from fleet_market.robot.bidding import Bidder, Offer, Refusal
 from fleet_market.robot.legs import USUAL_TURN_RAD
 from fleet_market.robot.memory import Memory
-from fleet_market.robot.planning import DEADLINE_SD, J_PER_WH, RESERVE_SD
+from fleet_market.robot.planning import DEADLINE_SD, RESERVE_SD
 from fleet_market.robot.queue import Errand, Queue
 from fleet_market.robot.situation import AgentConfig
 from fleet_market.units import ns

@@ -12,7 +12,7 @@ import sys
 
 from benchmarks import page, report
 
-PARTS = ("crash", "outages", "simulate")
+PARTS = ("crash", "outages", "simulate", "parsers")
 LIMIT_S = 3600
 
 

@@ -208,6 +208,10 @@ class Battery:
     energy_out_j: float | None = None
     """Cumulative energy drawn from the battery, where the hardware or its driver integrates it."""
     charging: bool | None = None
+    cycles: float | None = None
+    """Cycles since the pack was new, as its gauge counts them."""
+    health: float | None = None
+    """Full capacity now over that by design; a new pack may show a little more than 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,27 @@ class Link(StrEnum):
     UP = "UP"
     STALE = "STALE"
     LOST = "LOST"
+
+
+Level = Literal["WARNING", "URGENT", "CRITICAL", "FATAL"]
+GRAVE_LEVELS = frozenset({"CRITICAL", "FATAL"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a robot; the levels are those of VDA 5050 3.0.0: it cannot work under the last two."""
+
+    code: str
+    level: Level
+    text: str = ""
+
+    @property
+    def is_grave(self) -> bool:
+        """Whether the robot cannot work under it."""
+        return self.level in GRAVE_LEVELS
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}" if self.text else self.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +272,13 @@ class Telemetry:
     moving: bool = False
     silent: tuple[str, ...] = ()
     """Names of expected sources that have not spoken lately, e.g. ``("battery_state",)``."""
+    faults: tuple[Fault, ...] = ()
+    """What the robot complains about now."""
+
+    @property
+    def grave(self) -> Fault | None:
+        """The first fault under which it cannot work; None if there is none."""
+        return next((fault for fault in self.faults if fault.is_grave), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +355,10 @@ class DriverSpec:
     max_payload_kg: float
     actions: frozenset[str]
     measures: frozenset[str]
-    """Names of telemetry fields that are measured; all others are derived or ``None``."""
+    """Names of telemetry fields that are measured; all others are derived or ``None``.
+
+    ``pose``, ``battery`` (its state of charge), ``energy`` (a meter's count of the joules drawn from it), ``motors``,
+    ``payload``.
+    """
     lacks: frozenset[str] = frozenset()
     """What of the contract the robot's own interface cannot do, of `LACKS`; a job that needs it is REJECTED."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.mosquitto import Mosquitto
@@ -13,6 +14,12 @@ from fleet_market.testing import postgres
 from fleet_market.testing.postgres import Cluster
 
 ROOT = Path(__file__).parents[1]
+
+# The same examples each time, so that a red test is about the change at hand; `make nightly` looks for new ones. To explain
+# a failure, hypothesis traces every line: of a simulated market that takes longer than the test may.
+settings.register_profile("new_examples", deadline=None, print_blob=True, phases=set(Phase) - {Phase.explain})
+settings.register_profile("repeatable", settings.get_profile("new_examples"), derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 10.0) -> None:

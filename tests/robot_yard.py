@@ -65,14 +65,17 @@ class Body:
     moving: bool = False
     used_j: float = 0.0
     passed: int = 0
+    health: float | None = None
+    cycles: float | None = None
+    faults: tuple = ()
 
     def telemetry(self, now_s):
         self.seq += 1
         soc = None if "battery_state" in self.silent else self.soc
         return Telemetry(
             seq=self.seq, stamp_ns=round(now_s * S), link=self.link, pose=self.pose, moving=self.moving,
-            battery=Battery(soc=soc, energy_out_j=self.used_j), payload_kg=sum(self.parcels.values()),
-            silent=self.silent,
+            battery=Battery(soc=soc, energy_out_j=self.used_j, health=self.health, cycles=self.cycles),
+            payload_kg=sum(self.parcels.values()), silent=self.silent, faults=self.faults,
         )  # fmt: skip
 
     def draw(self, energy_j):
@@ -101,6 +104,7 @@ class Yard:
     max_tasks: int = 3
     parcels: int = 1
     capacity_wh: float = 480.0
+    measures: frozenset = frozenset({"pose", "battery", "energy", "payload"})
 
     def __post_init__(self):
         self.now_s, self.random = 0.0, random.Random(self.seed)
@@ -131,7 +135,7 @@ class Yard:
         config = AgentConfig(
             name, self.kind(name), self.floor.homes[name], self.floor.chargers, Tariff(300_000), self.floor.roadmap, session
         )
-        self.agents[name] = Agent(config)
+        self.agents[name] = Agent(config, measures=self.measures)
         announce = Announce(
             zone=ZONE, owner=robot.owner, robot_type=robot.type.name, max_payload_kg=robot.type.max_payload_kg,
             max_speed_mps=1.0, battery_wh=480.0, home=WirePose.of(config.home),
@@ -154,7 +158,7 @@ class Yard:
         """The market takes one input as its daemon would hand it over; returns what it answers."""
         name = None if name is None else MessageId(name)
         if (source, name) in self.replies:
-            return self.replies[source, name]
+            return self.deliver(self.replies[source, name])
         if isinstance(body, RouteRequest | Position):
             control = self.traffic.request if isinstance(body, RouteRequest) else self.traffic.position
             self.requests[source] += isinstance(body, RouteRequest)
@@ -165,14 +169,15 @@ class Yard:
         out = self.market.handle(Command(source, body, self.now_ns, name, sid))
         for done in out.done:
             self.unconfirmed.pop(done, None)
-        for send in out.sends:
-            if send.id is not None:
-                self.unconfirmed[send.id] = send
-            self.post(send)
-        bodies = [send.body for send in out.sends]
+        self.unconfirmed |= {send.id: send for send in out.sends if send.id is not None}
         if name is not None and out.changed:
-            self.replies[source, name] = bodies
-        return bodies
+            self.replies[source, name] = out.sends
+        return self.deliver(out.sends)
+
+    def deliver(self, sends):
+        for send in sends:
+            self.post(send)
+        return [send.body for send in sends]
 
     def post(self, send):
         """A message of the market goes out, unless it gets lost."""

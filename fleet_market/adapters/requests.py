@@ -69,7 +69,11 @@ class Requester:
             tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
             listener = tasks.create_task(self._listen(), name="answers")
             self._stack.callback(listener.cancel)
-            await asyncio.wait_for(self._transport.connected.wait(), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await self._transport.connected.wait()
+        except asyncio.CancelledError:
+            await self._stack.aclose()
+            raise
         except TimeoutError:
             await self._stack.aclose()
             mend = "start `fleet-market broker`, or name the MQTT broker with --mqtt HOST:PORT"

@@ -7,7 +7,7 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, drivers, imports, keys, ledger, operate, robots, services, up
+from fleet_market.cli import customers, demo, drivers, hardware, imports, keys, ledger, operate, robots, services, up
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(customers.order, name="order")
+robots.robot.command("check")(hardware.check)
 app.add_typer(robots.robot, name="robot")
 app.add_typer(drivers.driver, name="driver")
 app.add_typer(ledger.ledger, name="ledger")

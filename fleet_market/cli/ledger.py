@@ -162,7 +162,7 @@ def archive_old(
     Needs the market stopped; one that runs archives by itself (retention_folder). May be given again after it was killed.
     """
     name, before_ns = zone_id(zone), _before(before)
-    with open_store(store, name) as opened:
+    with open_reader(store, name), open_store(store, name) as opened:  # the reader refuses a store that is not there
         whole = partial(_whole, opened, archives, zone)
         cut = retention.archive(opened, to, name, before_ns, whole=whole if archives else None)
         if cut is not None:

@@ -91,7 +91,7 @@ class RobotDaemon:
     """
 
     def __init__(self, config: RobotConfig, driver: RobotDriver, clock: Clock) -> None:
-        self.config, self.agent = config, Agent(config.agent, _memory(config))
+        self.config, self.agent = config, Agent(config.agent, _memory(config), measures=driver.spec.measures)
         self._driver, self._clock = driver, clock
         self._robot = config.agent.robot
         self.guard = guard_for(config.keys, Role.ROBOT, self._robot, config.host)

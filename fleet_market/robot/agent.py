@@ -52,12 +52,21 @@ class Agent:
         What the robot has learned before; a new robot knows its data sheet.
     bidder : Bidder, optional
         Prices the lots and finds their places in the queue.
+    measures : frozenset of str
+        What of the telemetry is measured, as `DriverSpec.measures` says; from what is derived no energy is learned.
     """
 
-    def __init__(self, config: AgentConfig, memory: Memory | None = None, bidder: Bidder | None = None) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        memory: Memory | None = None,
+        bidder: Bidder | None = None,
+        *,
+        measures: frozenset[str] = frozenset(),
+    ) -> None:
         self.config = config
         self.memory = memory or Memory(config.type)
-        self.situation = Situation(config, self.memory)
+        self.situation = Situation(config, self.memory, measures)
         self.epoch: int | None = None
         self._voice = Voice(config.robot, config.session)
         bidder = bidder or self._bidder()
@@ -149,6 +158,8 @@ class Agent:
         now.telemetry = telemetry
         if telemetry.battery.soc is not None:
             self.memory.observe(telemetry.battery.soc, now_ns)
+        self.memory.observe_age(telemetry.battery.health, telemetry.battery.cycles)
+        self._losses.look_at_faults(telemetry, now_ns)
         if now.job is not None:
             if passed != now.passed or telemetry.moving or self._worker.charges(now.job):
                 now.moved_ns, now.waited_before = now_ns, False

@@ -22,7 +22,7 @@ from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
 from fleet_market.protocol.messages import ASK_PARTS, MAX_ASKS, Ask, AskLine, DeclineLine, DeclineReason, WirePose
 from fleet_market.robot.legs import USUAL_TURN_RAD, Legs
 from fleet_market.robot.memory import Memory
-from fleet_market.robot.planning import DEADLINE_SD, J_PER_WH, RESERVE_SD, Planner, Rates
+from fleet_market.robot.planning import DEADLINE_SD, RESERVE_SD, Planner, Rates
 from fleet_market.robot.pricing import Drive, QueuePrice, QueuePricer, growth_uc
 from fleet_market.robot.queue import Errand, Queue
 from fleet_market.units import ns
@@ -213,7 +213,7 @@ class Bidder:
             return None
         home_j = energy_j(TaskPlan((PlanLeg(self.legs.to_charger_m(price.end), USUAL_TURN_RAD, 2, 0.0),)), self._robot)
         drawn_j = price.energy_j + RESERVE_SD * price.energy_sd_j + (home_j if self.legs.chargers else 0.0)
-        needed = battery.reserve_soc + drawn_j / (battery.capacity_wh * J_PER_WH)
+        needed = battery.reserve_soc + drawn_j / self._memory.capacity_j
         if queue.soc < needed:
             return Refusal(DeclineReason.BATTERY, f"has {queue.soc:.1%}, needs {needed:.1%}")
         return None

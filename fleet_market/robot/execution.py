@@ -19,7 +19,7 @@ from fleet_market.robot.effects import RunJob
 from fleet_market.robot.losses import Losses
 from fleet_market.robot.metering import Meter
 from fleet_market.robot.queue import Visit
-from fleet_market.robot.situation import NEVER_NS, Asked, Doing, Done, Goal, Situation, Trip
+from fleet_market.robot.situation import NEVER_NS, STOPS_AHEAD, Asked, Doing, Done, Goal, Situation, Trip
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
@@ -28,8 +28,6 @@ CHARGE_MARGIN_SOC = 0.03
 """A robot this little above its reserve can do hardly any task: it charges when it has nothing to do."""
 CHARGE_SPARE_SOC = 0.01
 """On top of what the queue needs, so that a little more than was expected does not mean another charging stop."""
-STOPS_AHEAD = 2
-"""Stops for which a way is asked at once: ways of others wait for all that was granted before."""
 REQUEST_AGAIN_S = 3.0
 RETRY_ROUTE_S, GIVE_UP_ROUTE_S = 4.0, 90.0
 RETRY_CHARGER_S = 20.0
@@ -41,7 +39,6 @@ JOB_LIMIT_S = 1800.0
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
-CHARGE_S_PER_H = 3600.0
 
 
 class Worker:
@@ -67,7 +64,10 @@ class Worker:
         now = self._now
         if telemetry.link is not Link.UP:
             return
-        if now.orphans:
+        if telemetry.grave is not None:
+            now.doing, now.ask_again = Doing.FAULT, True
+            return
+        if now.orphans and now.put_back is None:
             self.losses.wait_for_handover(telemetry, now_ns)
             return
         if now_ns < now.wait_until_ns:
@@ -99,7 +99,7 @@ class Worker:
         if until_soc is not None:
             until_soc = min(full_soc, until_soc + CHARGE_SPARE_SOC)
             return (Goal(until_soc=until_soc),) if now_ns >= now.charge_from_ns else ()
-        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[:STOPS_AHEAD])
+        ahead = takewhile(lambda visit: not now.is_frozen(visit.order), now.visits[: now.stops_ahead])
         return tuple(Goal(visit, now.place(visit)) for visit in ahead)
 
     def _charge_first(self, now_ns: int) -> float | None:
@@ -166,7 +166,7 @@ class Worker:
         soc = 0.0 if self._now.telemetry is None else self._now.telemetry.battery.soc or 0.0
         gain_w = battery.max_charge_w * battery.charge_efficiency - self._now.config.type.hotel_w
         until_soc = battery.target_soc if goal.until_soc is None else goal.until_soc
-        return max(60.0, (until_soc - soc) * battery.capacity_wh * CHARGE_S_PER_H / max(gain_w, 1.0))
+        return max(60.0, (until_soc - soc) * self._now.memory.capacity_j / max(gain_w, 1.0))
 
     def take_route(self, route: Route, now_ns: int) -> None:
         """Take the answer of the traffic control."""
@@ -178,13 +178,14 @@ class Worker:
         now.passed = 0
         if route.served:
             if goals:
-                now.give_up = None
+                now.give_up, now.stops_ahead = None, STOPS_AHEAD
             return
         if not route.points:
             now.trip = None
         visit = goals[0].visit if goals else None
         if visit is not None and (task := now.task(visit.order)) is not None:
             now.retry_at_ns = now_ns + ns(RETRY_ROUTE_S)
+            now.stops_ahead = 1 if len(goals) > 1 else STOPS_AHEAD
             if now.give_up is None or now.give_up[0] != visit:
                 now.give_up = (visit, now_ns + ns(GIVE_UP_ROUTE_S))
             elif now_ns >= now.give_up[1]:
@@ -278,11 +279,11 @@ class Worker:
         if goal.visit.pickup:
             task.aboard, task.phase = True, Phase.TO_DROPOFF
         else:
-            self._complete(task, now_ns, metered=telemetry.battery.energy_out_j is not None)
+            self._complete(task, now_ns)
 
-    def _complete(self, task: Task, now_ns: int, *, metered: bool) -> None:
+    def _complete(self, task: Task, now_ns: int) -> None:
         now = self._now
-        energy_j, contract = round(task.energy_j, 1) if metered else None, task.award.contract
+        energy_j, contract = round(task.energy_j, 1) if now.metered else None, task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
         self._voice.must_say("complete", complete, now_ns, contract)
         if task.legs:

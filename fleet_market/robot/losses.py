@@ -11,8 +11,11 @@ from fleet_market.robot.voice import Voice
 from fleet_market.units import ns
 
 HANDOVER_WAIT_S = 240.0
-"""How long a robot that has lost a contract with the parcel aboard waits for the one that takes it over."""
+"""How long a robot that has lost a contract with the parcel aboard waits for the one that takes it over; then it sets the
+parcel down where it stands, for that is where the market says that it is to be fetched."""
 RETRY_FAULT_S = 20.0
+GIVE_UP_FAULT_S = 20.0
+"""A robot with a grave fault gives all its contracts up after this long: others can do them."""
 EMPTY_KG = 0.5
 
 
@@ -41,10 +44,28 @@ class Losses:
         now.ask_again = True
         if now.put_back is not None and self._scale_shows_no_more(now.telemetry):
             now.put_back = None
+            now.orphans.clear()
+        elif now.put_back is not None and now.orphans:  # perhaps that one was fetched, of two of the same weight
+            now.orphans.append(now.put_back)
+            now.put_back = now.orphans.pop(0)
         for task in [t for t in now.tasks if t.phase is not Phase.QUEUED]:
             self.abort(task, reason, now_ns)
         now.doing = Doing.FAULT
         now.wait_until_ns = now_ns + ns(RETRY_FAULT_S)
+
+    def look_at_faults(self, telemetry: Telemetry, now_ns: int) -> None:
+        """Stop under a grave fault, and give all contracts up if it stays; a charging robot goes on charging."""
+        now, fault = self._now, telemetry.grave
+        if fault is None:
+            now.faulty_since_ns = None
+            return
+        if now.faulty_since_ns is None:
+            now.faulty_since_ns = now_ns
+        if now.job is not None and not any(isinstance(step, Act) and step.kind == "charge" for step in now.job.steps):
+            self.stop(f"fault: {fault}")
+        if now_ns - now.faulty_since_ns >= ns(GIVE_UP_FAULT_S):
+            for task in list(now.tasks):
+                self.abort(task, f"fault: {fault}", now_ns)
 
     def abort(self, task: Task, reason: str, now_ns: int) -> None:
         """Give a contract up."""
@@ -77,12 +98,14 @@ class Losses:
             self.replan("the contract is gone")
 
     def wait_for_handover(self, telemetry: Telemetry, now_ns: int) -> None:
-        """Stand until others have taken the parcels whose contracts are gone."""
+        """Stand until others have taken the parcels whose contracts are gone; at last set down what nobody has fetched."""
         now = self._now
         now.doing = Doing.FAULT
-        if self._scale_shows_no_more(telemetry) or now_ns >= now.stranded_until_ns:
+        if self._scale_shows_no_more(telemetry):
             now.orphans.clear()
             now.ask_again = True
+        elif now_ns >= now.stranded_until_ns:
+            now.put_back = now.orphans.pop(0)
 
     def _scale_shows_no_more(self, telemetry: Telemetry | None) -> bool:
         """Return whether nothing but parcels under contract is aboard."""
@@ -90,7 +113,7 @@ class Losses:
         return shown_kg is not None and shown_kg < self._now.contracted_kg() + EMPTY_KG
 
     def unload_again(self, pose: Pose) -> tuple[Go | Act, ...]:
-        """Return how to set the parcel down where it was loaded: its order was cancelled meanwhile."""
+        """Return how to set a parcel down here: its order was cancelled while it was loaded, or nobody has fetched it."""
         award = self._now.put_back
         if award is None:
             return ()

@@ -46,7 +46,7 @@ class Meter:
         What a leg took that was given up for another goal is nobody's, as in `arrived`: the figure falls then.
         """
         now, start = self._now, self._start
-        if now.telemetry is None or now.telemetry.battery.energy_out_j is None:
+        if not now.metered:
             return None
         if start is None or start.goal.visit is None or task not in (riders := self._riders(start.goal.visit.order)):
             return task.energy_j

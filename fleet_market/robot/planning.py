@@ -25,7 +25,7 @@ from fleet_market.robot.pricing import Drive, Halt, halts_of
 from fleet_market.robot.queue import Errand, Queue, Visit
 from fleet_market.robot.schedule import MOST_QUEUED, Schedule, Ways
 
-J_PER_WH, S_PER_H, NS_PER_S = 3600.0, 3600.0, 1e9
+S_PER_H, NS_PER_S = 3600.0, 1e9
 RESERVE_SD = 2.0
 """The reserve is kept unless a queue takes more energy than this many standard deviations above what is expected."""
 DEADLINE_SD = 1.3
@@ -52,11 +52,13 @@ class Rates:
     soc_per_m: float
     sd_share: float
     """Standard deviation of durations, as a share of them."""
+    capacity_j: float
+    """Of the full battery."""
 
     @classmethod
     def learned(cls, robot: RobotType, memory: Memory, tariff: Tariff) -> Rates:
         """Return the rates of a robot as it knows itself now."""
-        capacity_j = robot.battery.capacity_wh * J_PER_WH
+        capacity_j = memory.capacity_j
         numbers = []
         for length_m in (SHORT_M, LONG_M):
             quotes = [
@@ -69,7 +71,8 @@ class Rates:
         short, long = numbers
         slopes = [(b - a) / (LONG_M - SHORT_M) for a, b in zip(short, long, strict=True)]
         bases = [max(0.0, a - slope * SHORT_M) for a, slope in zip(short, slopes, strict=True)]
-        return cls(bases[0], slopes[0], bases[1], slopes[1], bases[2], slopes[2], long[3] / long[0])
+        shares = (bases[0], slopes[0], bases[1], slopes[1], bases[2], slopes[2])
+        return cls(*shares, sd_share=long[3] / long[0], capacity_j=capacity_j)
 
 
 class Planner:
@@ -216,7 +219,7 @@ class _Model:
         rules = BatteryRules(
             floor_soc,
             battery.target_soc,
-            max(gain_w, 1.0) / (battery.capacity_wh * J_PER_WH),
+            max(gain_w, 1.0) / rates.capacity_j,
             charge_loaded=True,
         )
         ways = Ways(travel_s, cost, None, self._soc, rules)
@@ -232,7 +235,7 @@ class _Model:
 
     def _leg_soc(self) -> FloatArray:
         rates, away = self._rates, (self._ways_m > 0) & np.isfinite(self._ways_m)
-        standing = self._robot.hotel_w * self._robot.handling_s / (self._robot.battery.capacity_wh * J_PER_WH)
+        standing = self._robot.hotel_w * self._robot.handling_s / rates.capacity_j
         way = np.where(away, rates.stop_soc + rates.soc_per_m * self._ways_m, self._ways_m) + standing
         way[:, list(self._chargers)] -= standing
         np.fill_diagonal(way, 0.0)

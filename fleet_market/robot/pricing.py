@@ -187,7 +187,7 @@ class QueuePricer:
         )
         lasts = memory.durations.expect(whole)
         energy = memory.calibration.expect(whole, *lasts)
-        factor = memory.components.cycles.factor
+        factor = memory.battery_factor
         quotes = price_many(plans, whole, self._robot, self._tariff, energy_j=energy, lasts_s=lasts, battery_factor=factor)
         return leg_s, quotes
 

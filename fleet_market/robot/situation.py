@@ -12,11 +12,12 @@ from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PriceQuote, Tariff, TaskPlan
 from fleet_market.protocol.messages import Award, Phase, Place, Route, RouteRequest
 from fleet_market.robot.memory import Memory
-from fleet_market.robot.planning import J_PER_WH
 from fleet_market.robot.queue import Queue, Visit
 from fleet_market.robot.tasks import Task
 
 NEVER_NS = -(10**18)
+STOPS_AHEAD = 2
+"""Stops for which a way is asked at once: ways of others wait for all that was granted before."""
 
 
 class Doing(StrEnum):
@@ -108,6 +109,8 @@ class Situation:
 
     config: AgentConfig
     memory: Memory
+    measures: frozenset[str] = frozenset()
+    """What of the telemetry is measured, not derived."""
     doing: Doing = Doing.IDLE
     bidding: bool = True
     """Whether it asks for new tasks; what it holds it does in any case."""
@@ -136,15 +139,19 @@ class Situation:
     """When to ask for the right of way to the next stop again, after it was not to be had."""
     give_up: tuple[Visit, int] | None = None
     """When to give the order up to whose stop there is no way."""
+    stops_ahead: int = STOPS_AHEAD
+    """Stops for which a way is asked at once: fewer after a refusal, for only the later ones may be out of reach."""
     charge_from_ns: int = 0
     orphans: list[Award] = field(default_factory=list)
     """Orders whose parcels are aboard although their contracts are gone: others will take them over."""
     stranded_until_ns: int = 0
     put_back: Award | None = None
-    """The order whose parcel is aboard although its contract is gone, cancelled while it was loaded."""
+    """The order whose parcel is to be set down where the robot stands, for its contract is gone."""
     moved_ns: int = 0
     waited_before: bool = False
     last_position_ns: int = NEVER_NS
+    faulty_since_ns: int | None = None
+    """Since when the robot complains of a grave fault; None: it does not."""
 
     @property
     def most_tasks(self) -> int:
@@ -209,6 +216,11 @@ class Situation:
         """Return what the parcels aboard weigh that are under contract."""
         return sum(task.award.payload_kg for task in self.tasks if task.aboard)
 
+    @property
+    def metered(self) -> bool:
+        """Whether the energy drawn is counted by a meter, not derived from the state of charge."""
+        return "energy" in self.measures and self.telemetry is not None and self.telemetry.battery.energy_out_j is not None
+
     def energy_out_j(self) -> float:
         """Return the energy drawn so far: the battery's own counter, else what the state of charge tells."""
         battery = None if self.telemetry is None else self.telemetry.battery
@@ -216,4 +228,4 @@ class Situation:
             return 0.0
         if battery.energy_out_j is not None:
             return battery.energy_out_j
-        return -(battery.soc or 0.0) * self.config.type.battery.capacity_wh * J_PER_WH
+        return -(battery.soc or 0.0) * self.memory.capacity_j

@@ -27,18 +27,30 @@ from fleet_market.ports import RobotDriver
 DRIVERS, BENCHES = "fleet_market.drivers", "fleet_market.driver_benches"
 
 BUILT_IN = {
+    "cia402": "fleet_market_hardware.compose:driver",
+    "create2": "fleet_market_hardware.compose:driver",
+    "odrive": "fleet_market_hardware.compose:driver",
+    "vesc": "fleet_market_hardware.compose:driver",
     "base": "fleet_market_ros.base:driver",
     "kinematic": "fleet_market_hardware.kinematic:driver",
     "nav2": "fleet_market_ros.nav2:driver",
     "vda5050": "fleet_market_hardware.vda5050:driver",
 }
 BUILT_IN_BENCHES = {
+    "cia402": "fleet_market_hardware.emulators.benches:Cia402Bench",
+    "create2": "fleet_market_hardware.emulators.benches:Create2Bench",
+    "odrive": "fleet_market_hardware.emulators.benches:ODriveBench",
+    "vesc": "fleet_market_hardware.emulators.benches:VescBench",
     "base": "fleet_market_ros.simulated_bench:base_bench",
     "kinematic": "fleet_market_hardware.kinematic:bench",
     "nav2": "fleet_market_ros.simulated_bench:nav2_bench",
     "vda5050": "fleet_market_hardware.vda5050.peer.bench:bench",
 }
 ABOUT = {
+    "cia402": "two CiA 402 servo drives on CANopen; against canopen's slave, no real device",
+    "create2": "iRobot Create 2; against emulated firmware, no real device; no dead-man of its own",
+    "odrive": "two ODrive axes on CAN; against odrive-can's mock, no real device",
+    "vesc": "two VESCs on a serial port; against emulated firmware, no real device",
     "base": "velocity base over ROS 2 topics (cmd_vel, odom, battery_state) and the waypoint follower",
     "kinematic": "a unicycle without physics or hardware, to try the suite on",
     "nav2": "a robot that Nav2 drives (NavigateToPose)",

@@ -54,7 +54,8 @@ class Follower(JobRunner):
             if telemetry.moving or (step.vx == 0.0 and step.wz == 0.0):
                 moved_ns = telemetry.stamp_ns
             elif telemetry.stamp_ns - moved_ns > BLOCKED_S * 1e9:
-                raise JobError(End.FAILED, "blocked: told to drive, but does not move")
+                why = "" if telemetry.grave is None else f" ({telemetry.grave})"
+                raise JobError(End.FAILED, f"blocked: told to drive, but does not move{why}")
             telemetry = await self._next(telemetry, end_ns)
 
     async def _brake(self) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
-from fleet_market.body import Act, DriverSpec, End, Go, Job, Link, Result, Telemetry
+from fleet_market.body import Act, DriverSpec, End, Fault, Go, Job, Link, Result, Telemetry
 from fleet_market_hardware.refusing import refusal
 
 SILENCE_S = 2.0
 """Telemetry that stays away for this long (wall time) ends a job as LOST."""
 STOP_S = 10.0
+LATCHED = Fault("emergency_stop", "CRITICAL", "latched by the driver")
 SCALE_SLACK_KG = 0.5
 LOAD_SHOWS_S = 5.0
 """A load that the scale does not show this long after the action (robot's time) did not come aboard."""
@@ -80,8 +82,9 @@ class JobRunner:
         await self._body.close()
 
     def telemetry(self) -> Telemetry:
-        """Return the newest snapshot."""
-        return self._body.telemetry()
+        """Return the newest snapshot; a latched emergency stop is a fault of it."""
+        shown = self._body.telemetry()
+        return replace(shown, faults=(LATCHED, *shown.faults)) if self._estop else shown
 
     def release(self, job_id: str, points: int) -> None:
         """Let the running Go of `job_id` drive through its first `points` points; never fewer than before."""

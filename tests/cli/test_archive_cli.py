@@ -70,6 +70,14 @@ def test_nothing_leaves_that_is_younger_than_the_date(market, tmp_path):
     assert not (tmp_path / "a.gz").exists()
 
 
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    missing = tmp_path / "nosuch.db"
+    assert "name the database of a market" in cli(
+        "ledger", "archive", "--store", missing, "--to", tmp_path / "a.gz", code=1
+    )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "says", "code"),
     [

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from robot_yard import CREDIT, DOCKS, OVER, PLACES, TICK_S, Yard
 
 from fleet_market.body import End
-from fleet_market.protocol.messages import Complete, OrderState
+from fleet_market.protocol.messages import Complete, OrderState, Phase
 from fleet_market.robot.agent import Doing
+from fleet_market.robot.losses import HANDOVER_WAIT_S
 
 
 def together(yard):
@@ -95,6 +96,39 @@ def test_a_robot_that_another_helped_out_goes_on_working():
     yard.until(lambda: yard.agents[robot].doing in (Doing.IDLE, Doing.CHARGING), 300)
     assert not yard.agents[robot].situation.orphans
     assert not yard.bodies[robot].parcels
+    yard.check_end()
+
+
+def test_a_parcel_is_fetched_from_a_robot_that_broke_down_where_it_is_to_go():
+    yard = Yard()
+    order = yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: any(task.phase is Phase.UNLOADING for agent in yard.agents.values() for task in agent.tasks))
+    robot = yard.holder("o1")
+    yard.end(robot, yard.bodies[robot], End.FAILED, "the lift is stuck")
+    yard.until(yard.all_over, HANDOVER_WAIT_S / 2)
+    assert order.state is OrderState.SETTLED
+    assert order.robot != robot
+    yard.check_end()
+
+
+def test_a_parcel_that_nobody_fetches_is_set_down_where_the_market_looks_for_it():
+    yard = Yard()
+    yard.order("o1", "shelf-c1", "shipping-1")
+    yard.until(lambda: any(body.parcels and body.moving for body in yard.bodies.values()))
+    robot = yard.holder("o1")
+    body, others = yard.bodies[robot], [name for name in yard.agents if name != robot]
+    for other in others:
+        yard.kill(other)
+    yard.end(robot, body, End.FAILED, "blocked")
+    where, came_down_at = body.pose, None
+    while not yard.all_over():
+        yard.tick()
+        assert yard.now_s < 1200
+        if came_down_at is None and not body.parcels:
+            came_down_at = body.pose
+    assert came_down_at == where
+    order = yard.market.state.orders["o1"]
+    assert (order.state, order.robot) == (OrderState.SETTLED, robot)
     yard.check_end()
 
 

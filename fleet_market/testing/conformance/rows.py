@@ -32,6 +32,7 @@ SLACK_WALL_S = 3.0
 MEASURED: dict[str, Callable[[Telemetry], object]] = {
     "pose": lambda t: t.pose,
     "battery": lambda t: t.battery.soc,
+    "energy": lambda t: t.battery.energy_out_j,
     "motors": lambda t: t.motors or None,
     "payload": lambda t: t.payload_kg,
     "payload_kg": lambda t: t.payload_kg,

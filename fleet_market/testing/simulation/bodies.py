@@ -109,7 +109,9 @@ class Driver:
     """
 
     def __init__(self, world: World, robot: RobotId, begins: Callable[[RobotId, Act], None]) -> None:
-        self.spec = DriverSpec(robot, SPEED_MPS, 20.0, frozenset({"load", "unload", "charge"}), frozenset({"pose"}))
+        self.spec = DriverSpec(
+            robot, SPEED_MPS, 20.0, frozenset({"load", "unload", "charge"}), frozenset({"pose", "energy"})
+        )
         self._world, self._body, self._robot, self._begins = world, world.bodies[robot], robot, begins
         self._loop = asyncio.get_running_loop()
         self._seq = self._passed = self._released = 0

@@ -255,7 +255,8 @@ class RobotMachine(Machine):
         daemon = WatchedDaemon(config, driver, WallClock(self.clock.time_ns))
         if not sim.scenario.real_prices:
             memory = Memory(agent.type)
-            daemon.agent = Agent(agent, memory, ThumbBidder(agent.type, agent.roadmap, agent.tariff, memory))
+            bidder = ThumbBidder(agent.type, agent.roadmap, agent.tariff, memory)
+            daemon.agent = Agent(agent, memory, bidder, measures=driver.spec.measures)
         daemon.machine = self
         daemon.guard = Guard(Gate(FROM_MARKET), sim.loop.time, sim.loop.time)
         self.daemon = daemon

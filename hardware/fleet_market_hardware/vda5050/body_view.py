@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet_market.body import Battery, Link, Pose, Telemetry
+from fleet_market.body import Battery, Fault, Level, Link, Pose, Telemetry
 from fleet_market_hardware.vda5050.config import VehicleConfig
 from fleet_market_hardware.vda5050.gauges import EnergyGauge, Odometer
+from fleet_market_hardware.vda5050.proofs import AUTOMATIC_MODES
 from fleet_market_hardware.vda5050.seen import SeenPlace, SeenPosition, SeenState
 
 
@@ -32,6 +33,10 @@ class BodyView:
             return None
         return self._config.frame.to_ours(position.x, position.y, position.theta)
 
+    def pose(self) -> Pose | None:
+        """Return where the vehicle is, in our map; None where that is not known."""
+        return self._telemetry.pose
+
     def take_state(self, state: SeenState, now_ns: int) -> None:
         """Take note of a state."""
         self.state, self.state_ns = state, now_ns
@@ -42,13 +47,14 @@ class BodyView:
                 f"agvPosition was on map {state.position.map_id!r}, or not initialized: use {self._config.map_id!r}"
             )
         self.doubts = tuple(doubts)
-        self._energy.read(state.soc, state.charging, now_ns)
+        self._energy.read(state.soc, state.charging, now_ns, state.health)
         battery = Battery(
             soc=state.soc,
             voltage_v=state.voltage_v,
             current_a=state.current_a,
             energy_out_j=self._energy.energy_out_j,
             charging=state.charging,
+            health=state.health,
         )
         silent = [name for name, value in (("battery_state", state.soc), ("agv_position", pose)) if value is None]
         self._advance(pose, now_ns)
@@ -60,6 +66,7 @@ class BodyView:
             payload_kg=state.load_kg if self._config.weighs else None,
             moving=state.driving is not False,
             silent=tuple(silent),
+            faults=_faults(state),
         )
 
     def take_place(self, place: SeenPlace, now_ns: int) -> None:
@@ -87,3 +94,16 @@ class BodyView:
     def telemetry(self, now_ns: int) -> Telemetry:
         """Return the newest snapshot."""
         return replace(self._telemetry, link=self.link(now_ns))
+
+
+LEVELS: dict[str, Level] = {"URGENT": "URGENT", "CRITICAL": "CRITICAL", "FATAL": "FATAL"}
+
+
+def _faults(state: SeenState) -> tuple[Fault, ...]:
+    """Return what a vehicle complains about, and why no order may be given to it: its emergency stop, its mode."""
+    faults = [Fault(error.type or "error", LEVELS.get(error.level, "WARNING"), str(error)) for error in state.errors]
+    if state.emergency_stop not in {"NONE", None}:
+        faults.append(Fault("emergency_stop", "CRITICAL", f"{state.emergency_stop} is active"))
+    if state.mode is not None and state.mode not in AUTOMATIC_MODES:
+        faults.append(Fault("operating_mode", "CRITICAL", f"{state.mode}: set it to AUTOMATIC"))
+    return tuple(faults)

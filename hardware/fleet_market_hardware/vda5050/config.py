@@ -120,7 +120,7 @@ class VehicleConfig(_Config):
         )
 
     def spec(self) -> DriverSpec:
-        """Return what its driver can do and what of it is measured; energy is derived from the state of charge."""
+        """Return what its driver can do and what is measured: not its energy, which comes of the state of charge."""
         measures = {"pose", "battery", "payload"} if self.weighs else {"pose", "battery"}
         return DriverSpec(
             robot_id=self.robot,

@@ -30,15 +30,15 @@ class EnergyGauge:
     def __init__(self, capacity_wh: float | None) -> None:
         self._capacity_j = None if capacity_wh is None else capacity_wh * JOULES_PER_WH
         self._base: tuple[float, int] | None = None
-        self._drawn_soc = 0.0
+        self._drawn = 0.0
 
     @property
     def energy_out_j(self) -> float | None:
         """Joules drawn since the first state of charge; None before it, or without a capacity."""
-        return None if self._capacity_j is None or self._base is None else self._drawn_soc * self._capacity_j
+        return None if self._capacity_j is None or self._base is None else self._drawn * self._capacity_j
 
-    def read(self, soc: float | None, charging: bool | None, now_ns: int) -> None:  # noqa: FBT001 - three values
-        """Take note of a state of charge, 0 to 1."""
+    def read(self, soc: float | None, charging: bool | None, now_ns: int, health: float | None = None) -> None:  # noqa: FBT001 - three values
+        """Take note of a state of charge, 0 to 1, and of the share of the capacity that is left, where it is known."""
         if soc is None:
             return
         if self._base is None or charging:
@@ -49,7 +49,7 @@ class EnergyGauge:
         if fall < -QUANTUM_SOC or fall > MAX_C_RATE * hours + 2 * QUANTUM_SOC:
             self._base = (soc, now_ns)
         elif fall > 0:
-            self._drawn_soc += fall
+            self._drawn += fall * (1.0 if health is None else health)
             self._base = (soc, now_ns)
 
 

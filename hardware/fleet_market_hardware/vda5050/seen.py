@@ -89,6 +89,8 @@ class SeenState:
     voltage_v: float | None
     current_a: float | None
     charging: bool | None
+    health: float | None
+    """Of the battery, share of its capacity when new."""
     load_kg: float | None
     """Sum of the weights of all loads; None where there are no loads said or one has no weight."""
     errors: tuple[SeenError, ...]
@@ -214,6 +216,7 @@ def read_state(payload: bytes) -> SeenState:
         voltage_v=reader.number(battery, "batteryVoltage", 0, 2000),
         current_a=reader.number(battery, "batteryCurrent", -1e5, 1e5),
         charging=flag(battery, "charging"),
+        health=None if (health := reader.number(battery, "batteryHealth", 1, 100)) is None else health / 100,
         load_kg=_load(said, reader),
         errors=tuple(_error(e) for e in parts(said, "errors")),
         doubts=tuple(reader.doubts),

@@ -7,7 +7,7 @@ import pytest
 from fleet_market.testing.conformance import ROWS, check
 from fleet_market_hardware.vda5050.peer.bench import SiemensBench
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.waits]
 FOLDER = Path(__file__).parents[3] / ".cache" / "vda5050"
 NOT_ABLE = {"reset", "spoil_scale", "base"}
 

@@ -452,3 +452,31 @@ def test_version_3_is_read_by_its_own_words():
     )
     assert (state.soc, state.current_a, state.emergency_stop) == (0.55, -3.5, "MANUAL")
     assert (state.position.x, state.actions["a"].status) == (1.0, "FINISHED")
+
+
+def test_what_a_vehicle_complains_about_reaches_telemetry_and_its_energy_is_no_meter(floor):
+    assert floor.master.telemetry(floor.now).faults == ()
+    assert "energy" not in floor.master.spec.measures
+    warning = {"errorType": "tyreWorn", "errorLevel": "WARNING", "errorReferences": []}
+    floor.says(errors=[warning], batteryState={"batteryCharge": 80.0, "charging": False, "batteryHealth": 91})
+    shown = floor.master.telemetry(floor.now)
+    assert ([f.code for f in shown.faults], shown.grave, shown.battery.health) == (["tyreWorn"], None, 0.91)
+    for said, code in (
+        ({"errors": [warning, {"errorType": "batteryLowError", "errorLevel": "FATAL"}]}, "batteryLowError"),
+        ({"errors": [], "operatingMode": "MANUAL"}, "operating_mode"),
+        ({"operatingMode": "AUTOMATIC", "safetyState": {"eStop": "AUTOACK", "fieldViolation": True}}, "emergency_stop"),
+    ):
+        floor.says(**said)
+        assert floor.master.telemetry(floor.now).grave.code == code
+    floor.says(safetyState=STAND["safetyState"])
+    assert floor.master.telemetry(floor.now).grave is None
+    floor.take(floor.master.estop(engage=True, now_ns=floor.now))
+    assert floor.master.telemetry(floor.now).grave.code == "emergency_stop"
+
+
+def test_a_worn_battery_gives_less_for_a_per_cent():
+    new, worn = EnergyGauge(500.0), EnergyGauge(500.0)
+    for now_s, soc in ((0, 0.80), (60, 0.79)):
+        new.read(soc, charging=False, now_ns=now_s * S)
+        worn.read(soc, charging=False, now_ns=now_s * S, health=0.8)
+    assert worn.energy_out_j == pytest.approx(0.8 * new.energy_out_j)

@@ -10,7 +10,7 @@ from vda5050_floor import WORDS, until
 
 from fleet_market.body import Act, End, Go, Job, Link, Pose
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.waits]
 
 LINE = tuple((0.25 * i, 0.0) for i in range(13))
 

@@ -40,10 +40,10 @@ class SiemensBench:
     button on the vehicle. Its link is a cable between it and the broker.
     """
 
-    course: tuple[Point, ...] = tuple((0.25 * i, 0.0) for i in range(17))
+    course: tuple[Point, ...] = tuple((0.25 * i, 0.0) for i in range(11))
     abilities = frozenset({"cut", "block", "teleport", "abandon"})
-    deadline_s = 12.0
-    stale_s, stop_s = 3.0, 6.0
+    deadline_s = 8.0
+    stale_s, stop_s = 3.0, 4.0
 
     def __init__(self, folder: Path = DEFAULT_FOLDER) -> None:
         self._peer: Peer = install(folder)

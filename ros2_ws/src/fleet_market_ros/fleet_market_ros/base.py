@@ -17,6 +17,7 @@ import asyncio
 import json
 import math
 import time
+from dataclasses import replace
 
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
@@ -24,7 +25,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
 
-from fleet_market.body import Battery, DriverSpec, Link, Motor, Pose, RobotType, Telemetry
+from fleet_market.body import Battery, DriverSpec, Fault, Link, Motor, Pose, RobotType, Telemetry
 from fleet_market.ids import RobotId
 from fleet_market.robot.tracking import Limits
 from fleet_market_hardware.counters import Rising
@@ -39,6 +40,17 @@ SILENT_S = 3.0
 """A source that has not spoken for this long (wall time) is silent."""
 MOVING_MPS, MOVING_RADPS = 0.02, 0.05
 SOURCES = ("odom", "joint_states", "battery_state")
+SICK = {
+    BatteryState.POWER_SUPPLY_HEALTH_OVERHEAT: "too hot",
+    BatteryState.POWER_SUPPLY_HEALTH_DEAD: "dead",
+    BatteryState.POWER_SUPPLY_HEALTH_OVERVOLTAGE: "overvoltage",
+    BatteryState.POWER_SUPPLY_HEALTH_UNSPEC_FAILURE: "has failed",
+    BatteryState.POWER_SUPPLY_HEALTH_WATCHDOG_TIMER_EXPIRE: "its watchdog has expired",
+    BatteryState.POWER_SUPPLY_HEALTH_SAFETY_TIMER_EXPIRE: "its safety timer has expired",
+}
+"""What of ``power_supply_health`` a robot cannot work under."""
+LEAST_HEALTH, MOST_HEALTH = 0.05, 1.5
+"""Capacities of another ratio are not believed [assumption]."""
 
 
 class RosVelocityBase:
@@ -52,6 +64,8 @@ class RosVelocityBase:
     kind : RobotType
     scale : bool
         Whether the robot weighs what it carries: then a load that its scale does not show is none.
+    meter : bool
+        Whether it counts the energy from its battery on ``energy_out``: only then energy is learned.
     actions : set of str
         What the stations do for it, of load, unload and charge.
     """
@@ -63,6 +77,7 @@ class RosVelocityBase:
         kind: RobotType,
         *,
         scale: bool = True,
+        meter: bool = True,
         actions: frozenset[str] = frozenset({"load", "unload", "charge"}),
     ) -> None:
         self.spec = DriverSpec(
@@ -70,7 +85,9 @@ class RosVelocityBase:
             max_speed_mps=kind.max_speed_mps,
             max_payload_kg=kind.max_payload_kg,
             actions=actions,
-            measures=frozenset({"pose", "battery", "motors"} | ({"payload"} if scale else set())),
+            measures=frozenset(
+                {"pose", "battery", "motors"} | ({"payload"} if scale else set()) | ({"energy"} if meter else set())
+            ),
         )
         self._ros, self._owns_node = ros, ros is None
         self._heard: dict[str, float] = {}
@@ -81,6 +98,7 @@ class RosVelocityBase:
         self._stamp_ns = 0
         self._motors: tuple[Motor, ...] = ()
         self._battery = Battery()
+        self._faults: tuple[Fault, ...] = ()
         self._energy = Rising()
         self._energy_j: float | None = None
         self._payload_kg: float | None = None
@@ -151,6 +169,7 @@ class RosVelocityBase:
             payload_kg=self._payload_kg,
             moving=abs(vx or 0.0) > MOVING_MPS or abs(wz or 0.0) > MOVING_RADPS,
             silent=silent,
+            faults=() if "battery_state" in silent else self._faults,
         )
 
     async def next_telemetry(self, after: int, *, timeout_s: float) -> Telemetry:
@@ -174,8 +193,7 @@ class RosVelocityBase:
             self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
 
     def _with_energy(self) -> Battery:
-        b = self._battery
-        return Battery(b.soc, b.voltage_v, b.current_a, b.temperature_c, self._energy_j, b.charging)
+        return replace(self._battery, energy_out_j=self._energy_j)
 
     def _on_odom(self, message: Odometry) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -204,7 +222,10 @@ class RosVelocityBase:
             current_a=_measured(message.current),
             temperature_c=_measured(message.temperature),
             charging=message.power_supply_status == BatteryState.POWER_SUPPLY_STATUS_CHARGING,
+            health=_health(message.capacity, message.design_capacity),
         )
+        sick = message.power_supply_health
+        self._faults = (Fault("battery", "CRITICAL", SICK[sick]),) if sick in SICK else ()
 
     def _on_energy(self, message: Float64) -> None:
         value = _measured(message.data)
@@ -215,9 +236,9 @@ class RosVelocityBase:
 
 
 def driver(setup: DriverSetup) -> Follower:
-    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`."""
-    settings, kind = settings_of(setup, {"scale": True}), setup.type
-    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"])
+    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`, `meter`."""
+    settings, kind = settings_of(setup, {"scale": True, "meter": True}), setup.type
+    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"], meter=settings["meter"])
     return Follower(base, Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps))
 
 
@@ -229,6 +250,14 @@ def own_namespace(robot: RobotId) -> list[str]:
 def _measured(value: float) -> float | None:
     """Return the value, None where ROS says NaN for *not measured*."""
     return float(value) if math.isfinite(value) else None
+
+
+def _health(capacity_ah: float, design_ah: float) -> float | None:
+    """Return the share of the capacity that is left; None where one of the two is not known, or both make no sense."""
+    if not (math.isfinite(capacity_ah) and math.isfinite(design_ah) and design_ah > 0):
+        return None
+    share = capacity_ah / design_ah
+    return share if LEAST_HEALTH <= share <= MOST_HEALTH else None
 
 
 def _at(values: list[float], index: int, factor: float = 1.0) -> float | None:

@@ -59,6 +59,7 @@ DEFAULTS: dict[str, Any] = {
     "max_sd_m": 0.3,
     "max_drift_m": 2.0,
     "scale": True,
+    "meter": True,
     "stations": True,
 }
 GONE_S = 2.0
@@ -373,6 +374,7 @@ def driver(setup: DriverSetup) -> Nav2Driver:
         setup.robot,
         setup.type,
         scale=settings["scale"],
+        meter=settings["meter"],
         actions=stations if settings["stations"] else frozenset(),
     )
     spec = replace(base.spec, lacks=frozenset({"speed_limit", "dead_man"}))

@@ -184,7 +184,7 @@ class Ros:
 
     def action_client(self, kind: type[Any], name: str) -> Any:
         """Return a client of an action; what its futures bring, `result` tells."""
-        made = ActionClient(self.node, kind, name)
+        made = _ActionClient(self.node, kind, name)
         self._made.append((_destroy, made))
         return made
 
@@ -245,6 +245,14 @@ class Ros:
         made, self._made = self._made, []
         for destroy, entity in made:
             destroy(entity)
+
+
+class _ActionClient(ActionClient):  # type: ignore[misc]
+    """One that may be made while the node spins: rclpy 9.1.2 shows it to the executor before it makes its lock."""
+
+    def __init__(self, node: Node, kind: type[Any], name: str) -> None:
+        self._lock = threading.Lock()
+        super().__init__(node, kind, name)
 
 
 def _destroy(client: Any) -> bool:
