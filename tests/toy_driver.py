@@ -22,6 +22,8 @@ class Toy(KinematicBase):
     def __init__(self, pose, speed, *, metered=False):
         self.refused, self._metered = 0, metered
         super().__init__(pose)
+        if metered:
+            self.spec = replace(self.spec, measures=self.spec.measures | {"energy"})
         self._speed, self._news, self._soc = speed, asyncio.Event(), 0.9
         self.ticking = None
 
