@@ -236,6 +236,11 @@ class Situation:
         """Return what the parcels aboard weigh that are under contract."""
         return sum(task.award.payload_kg for task in self.tasks if task.aboard)
 
+    @property
+    def metered(self) -> bool:
+        """Whether the energy drawn is counted by a meter, not derived from the state of charge."""
+        return "energy" in self.measures and self.telemetry is not None and self.telemetry.battery.energy_out_j is not None
+
     def drawn(self) -> Drawn:
         """Return the energy drawn so far, by the battery's own counter and by its state of charge."""
         battery = None if self.telemetry is None else self.telemetry.battery
