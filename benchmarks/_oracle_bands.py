@@ -30,7 +30,8 @@ QUICK_WARM, QUICK_TASKS, QUICK_SHOCKED = 100, 60, 100
 CONFIDENCE = 0.8
 GOAL_POINTS = 5.0
 """75 to 85 % around the 80 % that a band promises."""
-ROBOTS, LOTS, QUOTES, QUICK_QUOTES, SOLD = 1000, 5000, 500, 50, 200
+ROBOTS, LOTS, QUOTES, SOLD = 1000, 5000, 500, 200
+QUICK_LOTS, QUICK_QUOTES = 1000, 50
 LIFE_S = 900.0
 BUDGET_PROBABILITY = 0.95
 HOPES = (0.02, 0.4)
@@ -67,7 +68,7 @@ def rows(options: Options) -> list[Row]:
     out += [_width(name, told) for name, told in stories.items()]
     out.append(_opposite(options))
     out += _without(options)
-    out += _latency(QUICK_QUOTES if options.quick else QUOTES)
+    out += _latency(*((QUICK_QUOTES, QUICK_LOTS) if options.quick else (QUOTES, LOTS)))
     _picture(stories, shocks, options.out / "oracle_bands.png")
     return out
 
@@ -259,7 +260,7 @@ def _advised_uc(knowledge: Knowledge, floor: Floor, task: Task) -> int:
     return task.budget_uc if advice.budget_uc is None else min(task.value_uc, advice.budget_uc)
 
 
-def _latency(count: int) -> list[Row]:
+def _latency(count: int, lots: int) -> list[Row]:
     """Quotes at fleet scale, while batches go on closing."""
     rng = np.random.default_rng(0)
     knowledge, now_ns = Knowledge(Privacy(delay_ns=0)), 0
@@ -270,7 +271,7 @@ def _latency(count: int) -> list[Row]:
     for order, task in known.items():
         knowledge.hear(OrderSeen(order, task, 0), 0)
     knowledge.hear(_big_batch(0, now_ns, known, places), now_ns)  # costs are known from here on
-    open_tasks = {OrderId(f"o{j}"): _somewhere(rng) for j in range(LOTS)}
+    open_tasks = {OrderId(f"o{j}"): _somewhere(rng) for j in range(lots)}
     for order, task in open_tasks.items():
         knowledge.hear(OrderSeen(order, task, 0), 0)
     quotes, absorbed, thin, load = [], [], 0, 0.0
@@ -294,7 +295,7 @@ def _latency(count: int) -> list[Row]:
     )
     waits = f"one thread that hears a batch of {busy_ms:.0f} ms CPU every {BATCH_S:.0f} s and answers nothing meanwhile"
     return [
-        Row(f"quote at {ROBOTS} robots and {LOTS} lots, p99", float(np.quantile(wall, 0.99)), "ms", 200.0, note=note),
+        Row(f"quote at {ROBOTS} robots and {lots} lots, p99", float(np.quantile(wall, 0.99)), "ms", 200.0, note=note),
         Row("the same for who asks at any time, p99", float(np.quantile(seen_ms, 0.99)), "ms CPU", 200.0, note=waits),
     ]
 
