@@ -44,6 +44,8 @@ SPREADS = (0.02, 0.0, 0.05)
 """How honest robots differ from their type, standard deviation; the goals are set for the first [assumption], which is what
 the test expects too; the others show what it depends on."""
 FLEETS_PER_SEED, QUICK_FLEETS = 25, 8
+FEWER = 5
+"""The spreads without a goal are looked at with so many times fewer fleets."""
 METERED_SEEDS, TASKS, QUICK_TASKS = 5, 30, 4
 CAUGHT_GOAL, FALSE_GOAL = 95.0, 1.0
 
@@ -290,9 +292,12 @@ def _pool(options: Options, bot: Bot, scenario_name: str) -> list[Metered]:
 
 def _count(options: Options, bot: Bot, pool: Sequence[Metered], name: str, spread: float) -> _Count:
     count = _Count()
+    fleets = QUICK_FLEETS if options.quick else FLEETS_PER_SEED
+    if spread != SPREADS[0]:
+        fleets //= FEWER
     for seed in options.seeds:
         chance = random.Random(f"{name} {bot.name} {seed}")
-        for _ in range(QUICK_FLEETS if options.quick else FLEETS_PER_SEED):
+        for _ in range(fleets):
             _fleet(count, bot, pool, spread, chance)
     return count
 
