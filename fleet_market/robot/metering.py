@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
+from fleet_market.ids import OrderId
 from fleet_market.protocol.messages import Fix
 from fleet_market.robot.legs import Legs
 from fleet_market.robot.records import fix
@@ -43,12 +44,28 @@ class Meter:
             at = fix(pose, self._now.telemetry, now_ns)
             self._start = _Start(goal, pose, self._now.energy_out_j(), now_ns, at)
 
+    def so_far_j(self, task: Task) -> float | None:
+        """Return what was measured for a task until now, the running leg included; None where there is no meter.
+
+        What a leg took that was given up for another goal is nobody's, as in `arrived`: the figure falls then.
+        """
+        now, start = self._now, self._start
+        if not now.metered:
+            return None
+        if start is None or start.goal.visit is None or task not in (riders := self._riders(start.goal.visit.order)):
+            return task.energy_j
+        return task.energy_j + max(0.0, now.energy_out_j() - start.energy_j) / len(riders)
+
+    def _riders(self, order: OrderId) -> list[Task]:
+        """Return for whom a leg to a stop of `order` is driven."""
+        return [one for one in self._now.tasks if one.aboard or one.order == order]
+
     def arrived(self, task: Task, pose: Pose, now_ns: int) -> None:
         """Share out the leg that ends with a stop of `task` at `pose`, its loading or unloading included."""
         start, self._start = self._start, None
         if start is None or start.goal.place is None:
             return
-        riders = [one for one in self._now.tasks if one.aboard or one is task]
+        riders = self._riders(task.order)
         part = 1 / len(riders)
         for rider in riders:
             rider.fixes = rider.fixes or [start.fix]
