@@ -288,7 +288,7 @@ class Worker:
 
     def _complete(self, task: Task, now_ns: int) -> None:
         now = self._now
-        energy_j, contract = round(task.energy_j, 1) if now.metered else None, task.award.contract
+        energy_j, contract = round(task.energy_j, 1) if task.metered else None, task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
         self._voice.must_say("complete", complete, now_ns, contract)
         if task.legs:
