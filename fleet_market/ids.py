@@ -95,6 +95,14 @@ class OrderId(Identifier):
     RULE = "1 to 48 letters, digits, '.', '_' or '-', starting with a letter or digit"
 
 
+class QuoteId(Identifier):
+    """A quote of an oracle, named by its buyer; towards the oracle by the market."""
+
+    __slots__ = ()
+    PATTERN = OrderId.PATTERN
+    RULE = OrderId.RULE
+
+
 class ContractId(Identifier):
     """A contract: one award of one order to one robot."""
 

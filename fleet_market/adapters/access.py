@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from fleet_market.protocol import topics
-from fleet_market.protocol.registry import CUSTOMERS, NEWCOMERS, SESSIONS, Entry, Register, Role, session_name, zone_of
+from fleet_market.protocol.registry import (
+    CUSTOMERS,
+    NEWCOMERS,
+    ORACLE_KINDS,
+    SESSIONS,
+    Entry,
+    Register,
+    Role,
+    session_name,
+    zone_of,
+)
 
 HEAD = """\
 # Written by `fleet-market keys`: do not edit. The user name is the common name of the client's certificate.
@@ -52,6 +62,9 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
         case Role.ORACLE:
             yield "read", f"{prefix}/view/#"
             yield "write", topics.view("+", "band")
+            yield from (("write", topics.from_customer(name, kind, "+")) for kind in ORACLE_KINDS)
+            yield "read", topics.to_customer(name, "#")
+            yield "read", topics.from_robot("+", "+", "telemetry")
         case Role.MARKET:
             zone = zone_of(name)
             yield "read", topics.CLOCK

@@ -18,15 +18,28 @@ from fleet_market.adapters.map_files import load_yaml
 from fleet_market.body import Pose, RobotType
 from fleet_market.contracts import MarketTerms
 from fleet_market.errors import InputError
-from fleet_market.ids import CustomerId, Identifier, OrderId, OwnerId, RobotId, ZoneId
+from fleet_market.ids import CustomerId, Identifier, OrderId, OwnerId, PartyName, RobotId, ZoneId
 from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import MAX_GROUP, MAX_PRICE_UC, MAX_PRIORITY, Place
+from fleet_market.robot.advice import Consult
 from fleet_market.robot.fleet import Fleet, FleetRobot, OrderRow
 from fleet_market.units import Credits
 
 ORDER_COLUMNS = ("id", "pickup", "dropoff", "payload_kg", "release_s", "deadline_s", "max_price")
-FLEET_FIELDS = {"zone", "map", "market", "tariff", "customers", "places", "chargers", "surfaces", "types", "robots"}
+FLEET_FIELDS = {
+    "zone",
+    "map",
+    "market",
+    "tariff",
+    "customers",
+    "places",
+    "chargers",
+    "surfaces",
+    "types",
+    "robots",
+    "oracle",
+}
 SURFACE_FIELDS = {"class", "corners", "grade", "rolling", "friction"}
 MORE_ORDER_COLUMNS = ("priority", "lateness_per_h", "value", "after", "group")
 """May be left out; an empty field stands for none."""
@@ -36,6 +49,8 @@ T = TypeVar("T", bound=Identifier)
 MAX_ROBOTS, MAX_PLACES, MAX_ROWS = 1000, 10_000, 100_000
 DEFAULT_ENERGY_CREDITS_PER_KWH = 25
 """25 euro cents: grid electricity, rounded."""
+DEFAULT_MAX_FEE = "0.2"
+"""Credits that robots pay for a quote at most [assumption: twice the usual fee]."""
 _IN_CREDITS = {
     ("battery", "replacement"): "replacement_uc",
     ("wear", "tread_set"): "tread_set_uc",
@@ -86,6 +101,7 @@ def load_fleet(path: Path) -> Fleet:
         types=types,
         auto_chargers=int(_number(chargers.get("auto"), source, "chargers.auto", 1, 100)) if auto else 0,
         robots=_robots(_list(data.get("robots"), source, "robots"), types, source),
+        consult=None if data.get("oracle") is None else _consult(_mapping(data, "oracle", source), source),
     )
 
 
@@ -225,6 +241,14 @@ def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> 
             )
         )
     return tuple(robots)
+
+
+def _consult(fields: Mapping[str, Any], source: str) -> Consult:
+    _only(fields, {"name", "max_fee"}, source, "oracle.")
+    max_fee_uc = _credits(fields.get("max_fee", DEFAULT_MAX_FEE), source, "oracle.max_fee")
+    if not 0 <= max_fee_uc <= MAX_PRICE_UC:
+        raise InputError(source, "oracle.max_fee", fields.get("max_fee"), "use 0 to 1000000 credits")
+    return Consult(_id(PartyName, fields.get("name", "oracle"), source, "oracle.name"), max_fee_uc)
 
 
 def shipped_types() -> dict[str, RobotType]:

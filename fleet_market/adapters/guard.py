@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet_market.errors import InputError, ProtocolError
-from fleet_market.ids import OwnerId
+from fleet_market.ids import DidKey, OwnerId
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES
 from fleet_market.protocol.gate import Gate, Limits
+from fleet_market.protocol.messages import TelemetryRecord
 from fleet_market.protocol.registry import Role
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,14 @@ class Guard:
             See `fleet_market.protocol.gate.Gate.open`.
         """
         return self.gate.open(topic, payload, unix_s=self.unix_s(), now_s=self.now_s())
+
+    def sign(self, content: bytes) -> tuple[DidKey, bytes] | None:  # noqa: ARG002 - as above
+        """Return the name of the key and the signature of what begins with a context of its own; None without keys."""
+        return None
+
+    def record_fault(self, record: TelemetryRecord) -> str | None:  # noqa: ARG002 - as above
+        """Return what is wrong with a record's signature, as one word; None if nothing is, or there are no keys."""
+        return None
 
     def watch(self) -> None:
         """Take note of changes of the register."""

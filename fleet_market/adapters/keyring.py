@@ -26,8 +26,10 @@ from fleet_market.adapters.guard import Guard, TlsFiles
 from fleet_market.adapters.private_files import read_private, write_file
 from fleet_market.errors import InputError, ProtocolError
 from fleet_market.ids import DidKey, OwnerId
+from fleet_market.oracle.evidence import signature_fault
 from fleet_market.protocol.did import decode_did, encode_did
 from fleet_market.protocol.gate import LASTING, Gate, Limits
+from fleet_market.protocol.messages import TelemetryRecord
 from fleet_market.protocol.registry import Directory, Register, Role
 from fleet_market.protocol.seal import LAST_SEQ, Seal, read_signature, to_sign, write_rest, write_signature
 from fleet_market.protocol.topics import parse
@@ -211,7 +213,8 @@ class KeyGuard(Guard):
         if not any(entry.key == self._key.did and entry.valid(time.time()) for entry in self._file.register.of(role, name)):
             mend = f"the register does not know it, or no more: copy the newest {REGISTER} here, or `issue` a new key"
             raise InputError(str(own / MESSAGE_KEY), "key", str(self._key.did), mend)
-        super().__init__(Gate(limits, Directory(self._file.register), Verifier()))
+        self._verifier = Verifier()
+        super().__init__(Gate(limits, Directory(self._file.register), self._verifier))
         self._conn = self._seq = 0
         self._watched = time.monotonic()
 
@@ -229,6 +232,15 @@ class KeyGuard(Guard):
     def seal_will(self, topic: str, payload: bytes) -> bytes:
         """Return the last will of the connection that begins: the last of its messages, whenever it comes."""
         return self._sealed(topic, payload, LAST_SEQ, 0)
+
+    def sign(self, content: bytes) -> tuple[DidKey, bytes]:
+        """Return the name of the key and its signature; `content` begins with a context that no seal begins with."""
+        return self._key.did, self._key.sign(content)
+
+    def record_fault(self, record: TelemetryRecord) -> str | None:
+        """Return what is wrong with a record's signature."""
+        directory = self.gate.directory
+        return None if directory is None else signature_fault(record, directory, self._verifier)
 
     def open(self, topic: str, payload: bytes) -> bytes:
         """Return the message that came in, verified with the register of now."""

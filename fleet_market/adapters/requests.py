@@ -110,7 +110,9 @@ class Requester:
             raise ProtocolError("unexpected", f"the market answered with {type(reply).__name__}")
         return reply
 
-    async def status(self, what: Literal["robots", "orders", "ledger"], order: OrderId | None = None) -> StatusReply:
+    async def status(
+        self, what: Literal["robots", "orders", "ledger", "oracles"], order: OrderId | None = None
+    ) -> StatusReply:
         """Return how things stand, whole: page after page is asked for and put together.
 
         Raises

@@ -37,7 +37,7 @@ class Matching:
     """
 
     def __init__(self, rows: Sequence[Edges], columns: int) -> None:
-        self._rows = rows
+        self._rows = list(rows)
         self._by_lot: list[Edges] = [[] for _ in range(columns)]
         for row, edges in enumerate(rows):
             for lot, weight in edges:
@@ -60,6 +60,48 @@ class Matching:
     def weight(self, row: int, lot: int) -> int:
         """Return the weight of a pair; raises `KeyError` if the two may not be paired."""
         return dict(self._rows[row])[lot]
+
+    # --- one lot more or less --------------------------------------------------------------------------------------------
+
+    def copy(self) -> Matching:
+        """Return a matching that can be changed without this one."""
+        other = Matching((), 0)
+        other._rows, other._by_lot = list(self._rows), list(self._by_lot)
+        other.lot_of, other.row_of = self.lot_of.copy(), self.row_of.copy()
+        other.price, other.utility = self.price.copy(), self.utility.copy()
+        return other
+
+    def add_lot(self, edges: Edges) -> tuple[int, int]:
+        """Put one more lot into the market; return its number and what the total gains by it.
+
+        Parameters
+        ----------
+        edges : Edges
+            (row, weight) of the robots that can do it, each once.
+        """
+        lot = len(self.price)
+        for row, weight in edges:
+            self._rows[row] = [*self._rows[row], (lot, weight)]
+        self._by_lot.append(list(edges))
+        self.row_of.append(FREE)
+        self.price.append(max((weight - self.utility[row] for row, weight in edges), default=0))
+        self.price[lot] = max(0, self.price[lot])
+        return lot, self._offer(lot, frozenset())
+
+    def remove_lot(self, lot: int) -> int:
+        """Take a lot out of the market; return what the total loses by it. Its number stays, and nobody can have it."""
+        row = self.row_of[lot]
+        before = self.price[lot] + (self.utility[row] if row != FREE else 0)
+        for other, _ in self._by_lot[lot]:
+            self._rows[other] = [edge for edge in self._rows[other] if edge[0] != lot]
+        self._by_lot[lot] = []
+        self.price[lot], self.row_of[lot] = 0, FREE
+        if row == FREE:
+            return 0
+        self.lot_of[row] = FREE
+        others = sum(self.price) + sum(self.utility) - self.utility[row]
+        self._enter(row)
+        return before - (sum(self.price) + sum(self.utility) - others)
 
     # --- the greatest weight ---------------------------------------------------------------------------------------------
 

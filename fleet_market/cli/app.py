@@ -7,7 +7,20 @@ import json
 import typer
 from pydantic import TypeAdapter
 
-from fleet_market.cli import customers, demo, drivers, hardware, imports, keys, ledger, operate, robots, services, up
+from fleet_market.cli import (
+    customers,
+    demo,
+    drivers,
+    hardware,
+    imports,
+    keys,
+    ledger,
+    operate,
+    oracles,
+    robots,
+    services,
+    up,
+)
 from fleet_market.protocol.envelope import Envelope
 from fleet_market.protocol.seal import Seal
 
@@ -24,6 +37,7 @@ app.add_typer(robots.robot, name="robot")
 app.add_typer(drivers.driver, name="driver")
 app.add_typer(ledger.ledger, name="ledger")
 app.add_typer(imports.imports, name="import")
+app.add_typer(oracles.oracle, name="oracle")
 app.add_typer(keys.keys, name="keys")
 app.command()(customers.robots)
 app.command()(customers.why)
@@ -33,7 +47,6 @@ app.command()(operate.halt)
 app.command()(operate.resume)
 app.command()(operate.status)
 app.command()(operate.deploy)
-app.command()(services.oracle)
 app.command()(services.mosquitto)
 app.command()(demo.demo)
 app.command()(up.up)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +21,16 @@ from fleet_market.adapters.service_config import DEFAULT_MQTT
 from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption
 from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
-from fleet_market.ids import CustomerId, Identifier, OrderId
+from fleet_market.ids import CustomerId, Identifier, OrderId, PartyName, QuoteId
+from fleet_market.oracle.demand import budget_uc
 from fleet_market.protocol.messages import (
     ASK_PARTS,
     MAX_GROUP,
     MAX_PRICE_UC,
     MAX_PRIORITY,
     CancelOrder,
+    FairReply,
+    FairRequest,
     FieldError,
     LotRecord,
     OrderReply,
@@ -46,6 +50,7 @@ EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
 
 order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
 console = Console(markup=False, emoji=False)  # what strangers wrote is shown as it is
+note = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -71,6 +76,11 @@ def post(
     after: Annotated[str | None, typer.Option(metavar="ID", help="Your order that must be settled first.")] = None,
     group: Annotated[str | None, typer.Option(metavar="WORD", help="Awarded in one batch with all of its group.")] = None,
     group_size: Annotated[int, typer.Option(help="Orders of the group.", min=1, max=MAX_GROUP)] = 1,
+    consult: Annotated[
+        str | None,
+        typer.Option(metavar="ORACLE", help="Buy its quote first: offer no more than the top of its band, or do not post."),
+    ] = None,
+    max_fee: Annotated[str, typer.Option(help="Most that you pay for that quote, credits.")] = "1",
     customer: AsOption = "demo",
     mqtt: MqttOption = DEFAULT_MQTT,
     keys: KeysOption = None,
@@ -80,22 +90,58 @@ def post(
 ) -> None:
     """Post an order; its maximum price is put on hold."""
     body = PostOrder(
-        order=_id(OrderId, order_id, "ID"),
-        pickup=_place(pickup, "--pickup"),
-        dropoff=_place(dropoff, "--dropoff"),
+        order=id_of(OrderId, order_id, "ID"),
+        pickup=place_text(pickup, "--pickup"),
+        dropoff=place_text(dropoff, "--dropoff"),
         payload_kg=payload,
         release_s=release,
         deadline_s=deadline,
-        max_price_uc=_credits(max_price, "--max-price"),
+        max_price_uc=credits_in(max_price, "--max-price"),
         priority=priority,
-        lateness_uc_per_h=_credits(lateness_per_h, "--lateness-per-h", least=0),
-        value_uc=_credits(value, "--value", least=0),
-        after=None if after is None else _id(OrderId, after, "--after"),
-        group=None if group is None else _id(OrderId, group, "--group"),
+        lateness_uc_per_h=credits_in(lateness_per_h, "--lateness-per-h", least=0),
+        value_uc=credits_in(value, "--value", least=0),
+        after=None if after is None else id_of(OrderId, after, "--after"),
+        group=None if group is None else id_of(OrderId, group, "--group"),
         group_size=group_size,
     )
-    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("order", body, OrderReply))
-    _show_reply(reply, as_json)
+    question = None if consult is None else _question(body, consult, max_fee)
+
+    async def buy(requester: Requester) -> OrderReply:
+        asked = body if question is None else await _consulted(requester, body, question)
+        return await requester.ask("order", asked, OrderReply)
+
+    _show_reply(request(Access(mqtt, keys, customer, zone), timeout, buy), as_json)
+
+
+def _question(body: PostOrder, oracle: str, max_fee: str) -> FairRequest:
+    """Return the request for a quote of a task that is to be posted."""
+    return FairRequest(
+        quote=QuoteId(f"post-{secrets.token_hex(6)}"),
+        oracle=id_of(PartyName, oracle, "--consult"),
+        pickup=body.pickup,
+        dropoff=body.dropoff,
+        payload_kg=body.payload_kg,
+        deadline_s=body.deadline_s,
+        max_fee_uc=credits_in(max_fee, "--max-fee", least=0),
+    )
+
+
+async def _consulted(requester: Requester, body: PostOrder, question: FairRequest) -> PostOrder:
+    """Return the order with the budget that an oracle's quote suggests; without a quote it stays as it is."""
+    reply = await requester.ask("fair", question, FairReply)
+    if reply.result == "refused":
+        show_errors(reply.errors)
+        raise typer.Exit(EXIT_REFUSED)
+    if (band := reply.band) is None:
+        note.print(f"no quote, {reply.note}: posted as it is")
+        return body
+    ends = f"{Credits(band.low_uc)} to {Credits(band.high_uc)} credits for {Credits(reply.fee_uc)}"
+    budget = budget_uc(body.max_price_uc, band.low_uc, band.high_uc, thin=band.thin)
+    if budget is None:
+        note.print(f"not posted: {reply.oracle} says {ends}, more than you would pay")
+        raise typer.Exit(EXIT_REFUSED)
+    note.print(f"{reply.oracle} says {ends}: offering at most {Credits(budget)}")
+    return body.model_copy(update={"max_price_uc": budget})
 
 
 @order.command()
@@ -109,8 +155,8 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Take an order back; a parcel that is on its way is brought back to its pickup at the agreed price."""
-    body = CancelOrder(order=_id(OrderId, order_id, "ID"))
-    _show_reply(_ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
+    body = CancelOrder(order=id_of(OrderId, order_id, "ID"))
+    _show_reply(request(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("cancel", body, OrderReply)), as_json)
 
 
 @order.command()
@@ -128,18 +174,21 @@ def quote(
 ) -> None:
     """Ask the robots what an order would cost now; nothing is bought."""
     body = QuoteRequest(
-        pickup=_place(pickup, "--pickup"), dropoff=_place(dropoff, "--dropoff"), payload_kg=payload, deadline_s=deadline
+        pickup=place_text(pickup, "--pickup"),
+        dropoff=place_text(dropoff, "--dropoff"),
+        payload_kg=payload,
+        deadline_s=deadline,
     )
-    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("quote", body, QuoteReply))
+    reply = request(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("quote", body, QuoteReply))
     if as_json:
-        _print_json(reply)
+        print_json(reply)
     elif reply.best_ask_uc is not None:
         second = "none" if reply.second_ask_uc is None else str(Credits(reply.second_ask_uc))
         console.print(f"{reply.robots} robots ask; best {Credits(reply.best_ask_uc)} cr, best of another owner {second} cr")
     else:
         for robot, reason, detail in reply.declines:
             console.print(f"{robot} declines: {reason} {detail}")
-        _show_errors(reply.errors)
+        show_errors(reply.errors)
         console.print("no robot asks for it" if reply.result == "no_ask" else "refused")
     raise typer.Exit(0 if reply.result == "quoted" else EXIT_REFUSED)
 
@@ -156,7 +205,7 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """Show orders as they change."""
-    wanted = None if order_id is None else _id(OrderId, order_id, "ID")
+    wanted = None if order_id is None else id_of(OrderId, order_id, "ID")
 
     def show(view: OrderView) -> None:
         if as_json:
@@ -180,7 +229,7 @@ def watch(
                     return view.state
         return None
 
-    state = _ask(Access(mqtt, keys, customer, zone), 10.0, follow)
+    state = request(Access(mqtt, keys, customer, zone), 10.0, follow)
     if state is None:
         raise InputError("command line", "ID", order_id, "no such order: use the id of one that was posted")
     raise typer.Exit(0 if state is OrderState.SETTLED else EXIT_NO_SUCCESS)
@@ -195,9 +244,9 @@ def robots(
     as_json: JsonOption = False,
 ) -> None:
     """List the robots that the market knows."""
-    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.status("robots"))
+    reply = request(Access(mqtt, keys, customer, zone), timeout, lambda r: r.status("robots"))
     if as_json:
-        _print_json(reply)
+        print_json(reply)
         return
     table = Table("robot", "owner", "type", "online", "doing", "orders", "settled", "earned")
     for r in reply.robots:
@@ -216,10 +265,10 @@ def why(
     as_json: JsonOption = False,
 ) -> None:
     """Tell who asked what for an order, and why it went where it went or why nobody took it."""
-    body = WhyRequest(order=_id(OrderId, order_id, "ORDER"))
-    reply = _ask(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("why", body, WhyReply))
+    body = WhyRequest(order=id_of(OrderId, order_id, "ORDER"))
+    reply = request(Access(mqtt, keys, customer, zone), timeout, lambda r: r.ask("why", body, WhyReply))
     if as_json:
-        _print_json(reply)
+        print_json(reply)
     elif reply.view is None:
         console.print(f"no order {order_id}")
     else:
@@ -271,9 +320,10 @@ class Access(NamedTuple):
     zone: str
 
 
-def _ask(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
+def request(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
+    """Return what `action` gets from the market."""
     host, port = parse_endpoint(access.mqtt)
-    name, zone = _id(CustomerId, access.customer, "--as"), zone_id(access.zone)
+    name, zone = id_of(CustomerId, access.customer, "--as"), zone_id(access.zone)
 
     async def run() -> Answer:
         async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys, zone=zone) as requester:
@@ -284,31 +334,35 @@ def _ask(access: Access, timeout_s: float, action: Callable[[Requester], Corouti
 
 def _show_reply(reply: OrderReply, as_json: bool) -> None:
     if as_json:
-        _print_json(reply)
+        print_json(reply)
     else:
-        _show_errors(reply.errors)
+        show_errors(reply.errors)
         console.print(f"{reply.order} {reply.result}")
     if reply.result == "refused":
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _show_errors(errors: tuple[FieldError, ...]) -> None:
+def show_errors(errors: tuple[FieldError, ...]) -> None:
+    """Print what was refused, and how to mend it."""
     for error in errors:
         line = Text.assemble(("refused:", "red"), f" {error.field} was {error.value!r}: {error.mend}")
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _print_json(reply: BaseModel) -> None:
+def print_json(reply: BaseModel) -> None:
+    """Print a message as JSON."""
     typer.echo(reply.model_dump_json(indent=2))
 
 
-def _place(text: str, option: str) -> str:
+def place_text(text: str, option: str) -> str:
+    """Return the text of a place; raises `InputError` if it cannot be sent."""
     if printable(text) != text:
         raise InputError("command line", option, text, "leave out line breaks and control characters")
     return text[:64]
 
 
-def _credits(text: str, option: str, *, least: int = 1) -> int:
+def credits_in(text: str, option: str, *, least: int = 1) -> int:
+    """Return an amount in micro-credits; raises `InputError` if it is none, or out of range."""
     try:
         amount = Credits.parse(text).micro
     except ValueError as error:
@@ -319,7 +373,8 @@ def _credits(text: str, option: str, *, least: int = 1) -> int:
     return amount
 
 
-def _id(kind: type[IdType], text: str, where: str) -> IdType:
+def id_of(kind: type[IdType], text: str, where: str) -> IdType:
+    """Return an identifier; raises `InputError` if it is none."""
     try:
         return kind(text)
     except ValueError:

@@ -26,9 +26,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for what comes out.")] = Path("out/demo"),
     speed: Annotated[float, typer.Option(help="How many times real time.", min=1, max=5)] = 3.0,
     seed: Annotated[int, typer.Option(help="Fixes ties and how robots differ from their data sheets.", min=0)] = 0,
+    consult: Annotated[bool, typer.Option(help="Buy a quote of the oracle for every order when it comes on sale.")] = True,
 ) -> None:
     """Run a fleet on real parts: Mosquitto, market, oracle, PyBullet, and one ROS 2 node per robot."""
-    options = DemoOptions(fleet=fleet, orders=orders, out=out, map=map_file, speed=speed, seed=seed)
+    options = DemoOptions(fleet=fleet, orders=orders, out=out, map=map_file, speed=speed, seed=seed, consult=consult)
     screen = _Screen()
     try:
         summary = asyncio.run(run_demo(options, screen))
@@ -99,6 +100,11 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     if error["orders"]:
         table.add_row("energy", f"off by {error['total']:.1%} in all, {error['median_abs']:.1%} in the median")
     table.add_row("oracle", f"{oracle['inside']} of {oracle['sold']} prices inside its fair band")
+    quotes, paid = oracle["quotes"], ", ".join(f"{who} {n}" for who, n in oracle["buyers"].items())
+    if quotes["bought"]:
+        table.add_row("quotes", f"{quotes['bought']} bought ({paid}) for {quotes['fees']:g} credits, of it "
+                      f"{quotes['to_robots']:g} to robots; {quotes['held']} of {quotes['judged']} bands held")  # fmt: skip
+        table.add_row("worth", f"budgets at the top of the bands would have saved {oracle['worth']['saved']:g} credits")
     table.add_row("touches", f"robot-robot {contacts['robot_robot']}, robot-wall {contacts['robot_wall']}")
     table.add_row("time", f"{summary['sim_s']:.0f} s simulated in {summary['wall_s']:.0f} s")
     console.print(table)

@@ -1,4 +1,4 @@
-"""Commands that serve: the market, the oracle, the MQTT broker."""
+"""Commands that serve: the market and the MQTT broker."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.service_config import DEFAULT_MQTT, ServiceConfig, make
 from fleet_market.adapters.signing import Ed25519Signer
-from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, show_config, zone_id
+from fleet_market.cli.settings import ConfigOption, ControlOption, DatabaseOption, settings_of, show_config
 from fleet_market.daemons.archiving import Retention
 from fleet_market.daemons.broker import Broker
-from fleet_market.daemons.oracle import OracleConfig, run_oracle
 from fleet_market.daemons.service import Service
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.daemons.zone import ZoneConfig
@@ -157,16 +156,6 @@ def _zone(fleet: Path, map_file: Path | None, seed: str) -> ZoneConfig:
         seed=seed,
         traffic=floor.traffic(),
     )
-
-
-def oracle(
-    mqtt: MqttOption = DEFAULT_MQTT,
-    zone: ZoneOption = "main",
-    keys: KeysOption = None,
-) -> None:
-    """Run the oracle: it watches the market and publishes a fair band for every lot sold."""
-    host, port = parse_endpoint(mqtt)
-    run_until_signal(run_oracle(OracleConfig(host, port, zone_id(zone), keys)))
 
 
 def mosquitto(

@@ -61,3 +61,13 @@ class MarketTerms(Body):
     """Evidence may lie this far outside of a place's radius: the error of localisation."""
     scale_slack_kg: Annotated[float, Field(ge=0.0, le=100.0)] = 0.5
     """A robot's scale may be off by this much."""
+    answer_s: Seconds = 5.0
+    """An oracle must answer within this time, or its fee goes back."""
+    robots_share: Annotated[int, Field(ge=0, le=1000)] = 500
+    """What part of a fee goes to the robots whose telemetry was used, thousandths [assumption: half]."""
+    quote_life_s: Seconds = 60.0
+    """How long an oracle's band counts [assumption: thirty batches]."""
+    bond_uc: Price = 1_000_000
+    """An oracle's own part of its fees is kept back until its bond holds so much: ten usual fees [assumption]."""
+    open_s: Seconds = 10.0
+    """Within this time an oracle must open the leaves that a buyer has drawn, or its bond is lost."""

@@ -24,7 +24,9 @@ from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.picture import Picture, draw
 from fleet_market.adapters.requests import Requester
 from fleet_market.body import Point
+from fleet_market.daemons.demo_oracle import fees_paid, quotes_report
 from fleet_market.daemons.demo_report import summarise, versions
+from fleet_market.daemons.oracle import FEE_UC, NAME
 from fleet_market.daemons.programs import (
     FLEET_STAGE,
     MARKET_STAGE,
@@ -35,13 +37,23 @@ from fleet_market.daemons.programs import (
     ros_discovery,
 )
 from fleet_market.daemons.supervisor import Supervisor
-from fleet_market.errors import FleetMarketError, InputError, PlaceError, ProtocolError
-from fleet_market.ids import CustomerId, OrderId
+from fleet_market.errors import FleetMarketError, InputError, PlaceError, ProtocolError, ReplyTimeoutError
+from fleet_market.ids import CustomerId, OrderId, QuoteId, derive
 from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.maps.places import Places
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Band, OrderReply, OrderState, OrderView, PostOrder, StatusReply
+from fleet_market.protocol.messages import (
+    Band,
+    FairReply,
+    FairRequest,
+    OrderReply,
+    OrderState,
+    OrderView,
+    PostOrder,
+    Scored,
+    StatusReply,
+)
 from fleet_market.robot.fleet import Fleet, OrderRow
 from fleet_market.robot.floor import Floor, build_roadmap, lay_out
 
@@ -62,6 +74,8 @@ class DemoOptions:
     speed: float = 2.0
     seed: int = 0
     mosquitto_folder: Path = Path(".cache/mosquitto")
+    consult: bool = True
+    """Whether the customer buys a quote of the oracle for every order when it comes on sale, to compare prices with."""
 
 
 class Screen(Protocol):
@@ -96,6 +110,8 @@ class _Record:
     views: dict[OrderId, OrderView] = field(default_factory=dict)
     refused: dict[OrderId, str] = field(default_factory=dict)
     bands: list[Band] = field(default_factory=list)
+    quotes: dict[OrderId, FairReply] = field(default_factory=dict)
+    scores: list[Scored] = field(default_factory=list)
     ledger: StatusReply | None = None
     first_settled: float | None = None
     """Wall time (monotonic)."""
@@ -136,13 +152,14 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
             await _start(site, supervisor, environment)
             ready_s = time.monotonic() - begun
             screen.say(f"{len(setting.fleet.robots)} robots are there after {ready_s:.0f} s; market at MQTT {address}")
-            await _trade(setting, port, record, screen)
+            await _trade(setting, port, record, screen, consult=options.consult)
             wall_s = time.monotonic() - begun
     simulation = json.loads((out / "simulation.json").read_text())
     ledger = record.ledger or StatusReply(now_ns=0)
     export_csv(out / "market.db", out / "ledger.csv", setting.fleet.zone)
     views = [record.views[row.id] for row in setting.orders if row.id in record.views]
     summary = summarise(views, record.refused, ledger, record.bands, supervisor.usage, simulation)
+    summary["oracle"] |= quotes_report(views, record.quotes, record.scores, fees_paid(out / "ledger.csv"))
     summary |= {
         "wall_s": round(wall_s, 1),
         "start_s": round(ready_s, 1),
@@ -221,11 +238,12 @@ async def _start(site: Site, supervisor: Supervisor, environment: Mapping[str, s
         await supervisor.wait_ready([program.name for program in some], timeout_s=READY_TIMEOUT_S)
 
 
-async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) -> None:
+async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen, *, consult: bool) -> None:
     """Post all orders and wait until each of them is over."""
-    bands_topic = topics.view(setting.fleet.zone, "band")
+    asked: set[OrderId] = set()
+    heard = [(topics.view(setting.fleet.zone, kind), 1) for kind in ("band", "scored")]
     async with (
-        MqttTransport(MqttConfig(LOOPBACK, port, "demo-watch"), [(bands_topic, 1)]) as transport,
+        MqttTransport(MqttConfig(LOOPBACK, port, "demo-watch"), heard) as transport,
         Requester(LOOPBACK, port, setting.customer, timeout_s=20.0, zone=setting.fleet.zone) as requester,
     ):
         async with asyncio.TaskGroup() as tasks:
@@ -238,6 +256,9 @@ async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen) 
                 if view.order in record.views:
                     record.views[view.order] = view
                     screen.order(view)
+                    if consult and view.state is OrderState.OPEN and view.order not in asked:
+                        asked.add(view.order)
+                        watchers.append(tasks.create_task(_consult(requester, view.order, record), name=view.order))
                 if view.state is OrderState.SETTLED and record.first_settled is None:
                     record.first_settled = time.monotonic()
                 if all(known.state.final for known in record.views.values()):
@@ -292,3 +313,13 @@ async def _collect_bands(transport: MqttTransport, record: _Record) -> None:
             body = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES).body
             if isinstance(body, Band):
                 record.bands.append(body)
+            elif isinstance(body, Scored):
+                record.scores.append(body)
+
+
+async def _consult(requester: Requester, order: OrderId, record: _Record) -> None:
+    """Buy a quote for an order that has come on sale."""
+    name = QuoteId(f"demo-{derive(order)}")
+    request = FairRequest(quote=name, oracle=NAME, order=order, max_fee_uc=2 * FEE_UC)
+    with contextlib.suppress(ReplyTimeoutError):
+        record.quotes[order] = await requester.ask("fair", request, FairReply)

@@ -19,8 +19,9 @@ from fleet_market.ids import Identifier, MessageId, OwnerId, ZoneId, derive
 from fleet_market.ports import Clock, RobotDriver, Surveyor
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import Announce, AnyBody, Call, Position, Presence, WirePose
+from fleet_market.protocol.messages import Announce, AnyBody, Call, Position, Presence, TelemetryRecord, WirePose
 from fleet_market.protocol.registry import Role
+from fleet_market.protocol.telemetry import signed
 from fleet_market.robot.agent import Agent, AgentConfig
 from fleet_market.robot.effects import Effect, ReleaseJob, Remember, RunJob, Say, StopJob
 from fleet_market.robot.memory import Memory
@@ -255,6 +256,8 @@ class RobotDaemon:
         for effect in effects:
             match effect:
                 case Say(kind, body, name):
+                    if isinstance(body, TelemetryRecord):
+                        body = signed(body, self.guard.sign)
                     if self._unsent.full():
                         self._unsent.get_nowait()
                     self._unsent.put_nowait((kind, body, name))

@@ -38,7 +38,12 @@ from fleet_market.protocol.messages import (
     ClockTick,
     Complete,
     Decline,
+    FairAnswer,
+    FairRequest,
+    LeafOpening,
     Offer,
+    OpenRequest,
+    OracleTerms,
     Position,
     PostOrder,
     Prepared,
@@ -85,6 +90,12 @@ INPUTS: dict[tuple[str, str], type[Body]] = {
     ("in", "cancel"): CancelOrder,
     ("in", "why"): WhyRequest,
     ("in", "status"): StatusRequest,
+    ("in", "fair"): FairRequest,
+    ("in", "terms"): OracleTerms,
+    ("in", "answer"): FairAnswer,
+    ("in", "open"): OpenRequest,
+    ("in", "opening"): LeafOpening,
+    ("from", "fair"): FairRequest,
 }
 """The body that each topic carries into the market: who may say what is a matter of topics."""
 
@@ -290,6 +301,9 @@ class Zone:
         if not delivery.payload and address.direction == "state":
             delivery.ack()
             return
+        if (address.direction, address.kind) == ("from", "telemetry"):
+            delivery.ack()  # for the oracles alone
+            return
         message = decode(delivery.payload)
         if self.draining and not isinstance(message.body, Receipt):
             return
@@ -301,6 +315,8 @@ class Zone:
             raise ProtocolError("misplaced", f"{type(message.body).__name__} came on {delivery.topic}")
         if message.src != address.name:
             raise ProtocolError("wrong_sender", f"src {message.src!r} wrote to the topic of {address.name!r}")
+        if isinstance(message.body, LeafOpening) and (fault := self.guard.record_fault(message.body.record)) is not None:
+            raise ProtocolError(fault, f"{message.src} has opened a record that {message.body.record.robot} did not sign")
         owner = self.guard.owner_of(message.src)
         if isinstance(message.body, Announce) and owner not in (None, message.body.owner):
             raise ProtocolError("wrong_owner", f"{message.src} is registered for {owner}, not {message.body.owner}")

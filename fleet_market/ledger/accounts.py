@@ -22,6 +22,8 @@ class AccountKind(StrEnum):
     """One per order; zero when the order is over."""
     BOND = "bond"
     """A deposit that is held against misbehaviour."""
+    ORACLE = "oracle"
+    """What an oracle earns by its quotes; may be spent again."""
     FEE = "fee"
     """What the market earns; may be spent again."""
     SINK = "sink"

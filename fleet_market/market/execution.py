@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fleet_market.contracts import Contract, Level, Promise, find_faults
 from fleet_market.ids import MessageId, RobotId, derive
+from fleet_market.market.advice import score_quotes
 from fleet_market.market.commands import Command
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import State, award_id
@@ -139,6 +140,7 @@ class Execution:
         out.sends.append(Send(topics.to_robot(robot, "settle"), settle, id=message))
         out.done.append(award_id(contract.id))
         state.announce(order, out)
+        score_quotes(state, order, out)
         return OK
 
     def _fail(self, contract: Contract, reason: str, now_ns: int, out: Outcome, *, tell: bool = True) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
+from fleet_market.market.advice import Advice
 from fleet_market.market.batch import Batches
 from fleet_market.market.commands import SELF, Checkpoint, Command, Halt, OpenMarket, Pace
 from fleet_market.market.desk import Desk
 from fleet_market.market.execution import Execution, is_execution
 from fleet_market.market.halting import set_halted
 from fleet_market.market.lookups import LoggedPlaces, PlaceBook
+from fleet_market.market.openings import Openings
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.release import release_orders
 from fleet_market.market.resales import Resales
@@ -23,7 +25,12 @@ from fleet_market.protocol.messages import (
     Body,
     CancelOrder,
     ClockTick,
+    FairAnswer,
+    FairRequest,
+    LeafOpening,
     Offer,
+    OpenRequest,
+    OracleTerms,
     Position,
     PostOrder,
     Prepared,
@@ -32,6 +39,7 @@ from fleet_market.protocol.messages import (
     Receipt,
     ResaleAsk,
     StatusRequest,
+    TelemetryRecord,
     WhyRequest,
 )
 from fleet_market.units import ns
@@ -59,7 +67,8 @@ class Market:
         self.state = state
         self._batches, self._resales = Batches(state), Resales(state)
         self._desk = Desk(state, self._places)
-        self._execution = Execution(state)
+        self._execution, self._advice = Execution(state), Advice(state, self._places)
+        self._openings = Openings(state)
 
     @property
     def ledger(self) -> Ledger:
@@ -93,11 +102,10 @@ class Market:
                 self._hold(body, command.now_ns, out)
             case ClockTick():
                 self._tick(command.now_ns, out)
-            case Announce() | Presence() as body:
+            case Announce() | Presence() | Position() as body:
                 self._robot(command, body, out)
-            case Position() as body:
-                if (known := self.state.robots.get(RobotId(command.source))) is not None:
-                    known.position = body
+            case TelemetryRecord():
+                pass  # for the oracles alone
             case Ask() as body:
                 self._batches.take(RobotId(command.source), body, command.now_ns, out)
             case Receipt() as body:
@@ -106,6 +114,8 @@ class Market:
                 self._checkpoint(body, out)
             case ResaleAsk() | Prepared() | Offer() as body:
                 self._resell(command, body, out)
+            case OracleTerms() | FairRequest() | FairAnswer() | OpenRequest() | LeafOpening():
+                self._consult(command, out)
             case body if is_execution(body):
                 self._execution.handle(command, out)
             case body if isinstance(body, _CUSTOMER_REQUESTS):
@@ -141,6 +151,12 @@ class Market:
             case Offer():
                 self._resales.offer(RobotId(command.source), body, out)
 
+    def _consult(self, command: Command, out: Outcome) -> None:
+        if isinstance(command.body, OpenRequest | LeafOpening):
+            self._openings.handle(command, out)
+        else:
+            self._advice.handle(command, out)
+
     def _open(self, body: OpenMarket, now_ns: int, out: Outcome) -> None:
         state = self.state
         state.zone, state.epoch, state.seed, state.terms = body.zone, body.epoch, body.seed, body.terms
@@ -175,6 +191,8 @@ class Market:
     def _tick(self, now_ns: int, out: Outcome) -> None:
         release_orders(self.state, now_ns, out)
         self._execution.tick(now_ns, out)
+        self._advice.tick(now_ns, out)
+        self._openings.tick(now_ns, out)
         self._batches.tick(now_ns, out, may_open=self._resales.make_way(now_ns, out))
         self._resales.tick(now_ns, out)
 
@@ -199,6 +217,8 @@ class Market:
                 if not online:
                     self._batches.gone(robot, command.now_ns, out)
                     self._resales.gone(robot, command.now_ns, out)
+            case Position() if known is not None:
+                known.position = body
             case Presence() if known is None and len(self.state.early_presence) < MAX_ROBOTS:
                 self.state.early_presence[robot] = (command.sid, body.status == "online")
                 out.changed = True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fleet_market.errors import FleetMarketError, LedgerMismatchError
 from fleet_market.ids import AccountId, MessageId
-from fleet_market.ledger import GENESIS, AccountKind, Balance, Event, Snapshot
+from fleet_market.ledger import GENESIS, AccountKind, Balance, Event, Snapshot, kind_of
 from fleet_market.market.commands import Checkpoint, Command, read_logged
+from fleet_market.market.consultations import account_of
 from fleet_market.market.market import Market
 from fleet_market.market.outcome import Outcome
 from fleet_market.market.snapshot import SnapshotError, form
@@ -117,13 +119,18 @@ def order_faults(state: State) -> list[str]:
     for order in state.orders.values():
         escrow = escrow_of(order)
         escrows.add(escrow)
-        held = ledger.balance(escrow) if ledger.has(escrow) else Balance()
-        left = held.posted_uc + held.credits_pending
+        there = ledger.balance(escrow) if ledger.has(escrow) else Balance()
+        left = there.posted_uc + there.credits_pending
         if order.state.final and left:
             faults.append(f"order {order.id} is {order.state}, but {left} uc are left in its escrow")
         if not order.state.final and left <= 0:
             faults.append(f"order {order.id} is {order.state}, but nothing is in its escrow")
+    held: Counter[AccountId] = Counter()
+    for name in state.asked:
+        held[account_of(state.consultations[name].oracle)] += state.consultations[name].held_uc
     for account_id, b in sorted(ledger.balances().items()):
+        if kind_of(account_id) is AccountKind.ORACLE and b.credits_pending != held[account_id]:
+            faults.append(f"{b.credits_pending} uc are on hold for {account_id}, open questions say {held[account_id]}")
         stray = account_id.startswith(f"{AccountKind.ESCROW}:") and account_id not in escrows
         if stray and b.posted_uc + b.credits_pending:
             faults.append(f"{account_id} holds {b.posted_uc + b.credits_pending} uc and belongs to no order")

@@ -21,6 +21,7 @@ from fleet_market.ids import (
     MessageId,
     OrderId,
     OwnerId,
+    PartyName,
     RobotId,
     SetOf,
     TransferId,
@@ -29,6 +30,7 @@ from fleet_market.ids import (
 )
 from fleet_market.ledger import AccountKind, Ledger, Transfer, TransferKind, account
 from fleet_market.ledger.accounts import kind_of
+from fleet_market.market.consultations import Consultation, Inspection, OracleRecord
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.timetable import AsRows, Timetable
 from fleet_market.protocol import topics
@@ -311,6 +313,15 @@ class State:
     """Messages that must arrive and are not confirmed."""
     forgotten: int = 0
     """How many orders were forgotten."""
+    oracles: dict[PartyName, OracleRecord] = field(default_factory=dict)
+    consultations: dict[str, Consultation] = field(default_factory=dict)
+    """Questions to oracles by name, those that were answered lately too."""
+    asked: dict[str, None] = field(default_factory=dict)
+    """Names of those that are not answered yet, the oldest first."""
+    inspections: dict[str, Inspection] = field(default_factory=dict)
+    """Demands of buyers that wait for an oracle's openings, by the name of the question."""
+    consulted: int = 0
+    """How many questions were ever put."""
     halted: bool = False
     """Whether the operator lets nothing be sold."""
     halt_reason: str = ""
@@ -430,6 +441,11 @@ class State:
         for order in self.orders.values():
             if order.state.final:
                 order.records.pack()
+        judged = [
+            n for n, c in self.consultations.items() if c.reply is not None and (not c.band or c.order not in self.live)
+        ]
+        for quote in judged[: max(0, len(judged) - self.terms.keep_orders)]:
+            del self.consultations[quote]
         self.ledger.compact()
 
     def announce(self, order: Order, out: Outcome) -> None:

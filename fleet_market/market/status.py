@@ -24,7 +24,14 @@ def status(state: State, request: StatusRequest, now_ns: int) -> StatusReply:
     """Return the page of what was asked for that comes after `request.after_id`; the books are on the first page only."""
     orders, more = _page(_orders(state, request) if request.what == "orders" else ())
     robots, more_robots = _page(_robots(state, request) if request.what == "robots" else ())
-    reply = StatusReply(now_ns=now_ns, robots=robots, orders=orders, more=more or more_robots)
+    oracles = [(name, state.oracles[name]) for name in sorted(state.oracles)] if request.what == "oracles" else []
+    reply = StatusReply(
+        now_ns=now_ns,
+        robots=robots,
+        orders=orders,
+        oracles=tuple(record.view(name) for name, record in oracles),
+        more=more or more_robots,
+    )
     if request.after_id is not None:
         return reply
     books = state.ledger.metrics()
@@ -76,4 +83,6 @@ def _robots(state: State, request: StatusRequest) -> Iterator[RobotView]:
             contracts=tuple(c.order for c in contracts[:MAX_TOLD]),
             settled=known.settled,
             earned_uc=known.earned_uc,
+            max_payload_kg=known.announce.max_payload_kg,
+            ends_at=known.at,
         )

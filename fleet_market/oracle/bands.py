@@ -31,6 +31,14 @@ class FairBand:
     optimum_uc: int
     """Welfare of the batch at the best assignment of all asks."""
 
+    @property
+    def fair_uc(self) -> int:
+        """The middle of the band, which shares what the trade gains evenly: the fair division point of Thompson (1981).
+
+        Where we speak of *the* full-information price of a lot, it is this.
+        """
+        return (self.low_uc + self.high_uc) // 2
+
 
 def fair_bands(lots: Sequence[LotOffer], asks: Sequence[SealedAsk]) -> list[FairBand]:
     """Return the band of every lot that the optimum of the batch would sell, in the order of `lots`.

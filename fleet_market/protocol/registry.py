@@ -22,6 +22,12 @@ NEWCOMERS, CUSTOMERS, FIRST_ROBOT, ROBOT_SESSIONS = 0, 1, 2, 100
 SESSIONS = FIRST_ROBOT + ROBOT_SESSIONS
 
 
+ORACLES_ONLY = ("terms", "answer", "opening")
+"""What customers may not say to a market."""
+ORACLE_KINDS = (*ORACLES_ONLY, "status")
+"""What oracles may."""
+
+
 class Role(StrEnum):
     """What a key is for."""
 
@@ -135,7 +141,9 @@ def may_write(entry: Entry, address: Address) -> bool:
         case "from" | "state":
             return entry.role is Role.ROBOT and entry.name == address.name
         case "in":
-            return entry.role is Role.CUSTOMER and entry.name == address.name
+            may = entry.role is Role.CUSTOMER and address.kind not in ORACLES_ONLY
+            may = may or (entry.role is Role.ORACLE and address.kind in ORACLE_KINDS)
+            return may and entry.name == address.name
         case "view" if address.kind == "band":
             return entry.role is Role.ORACLE
         case "zone" | "view":
@@ -189,6 +197,10 @@ class Directory:
         if not entry.valid(now_s):
             raise ProtocolError("key_expired", f"the key of {entry.role} {entry.name} does not count at this time")
         return entry
+
+    def known(self, kid: DidKey) -> Entry | None:
+        """Return whose key it is or was, valid or not; None if it never was in the register."""
+        return self._of_key.get(kid)
 
     def owner_of(self, robot: str) -> OwnerId | None:
         """Return the owner that the register names for a robot."""

@@ -5,12 +5,14 @@
     mkt/1/state/{robot}/presence|announce     retained; presence is also the last will
     mkt/1/zone/{zone}/auctioneer|call         from the market to every robot of the zone
     mkt/1/from/{robot}/{zone}/{kind}          from a robot: ask, accept, decline, progress, complete, abort, receipt,
-                                              resale, prepared, offer, route, position
+                                              resale, prepared, offer, route, position, fair;
+                                              telemetry (for the oracles, not for the market)
     mkt/1/to/{robot}/{kind}                   to one robot: call, award, cancel, settle, receipt, reauction, prepare,
-                                              keep, route, release, reroute
-    mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status
-    mkt/1/out/{customer}/{kind}               the answer, same kind
-    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, fleet; head (retained)
+                                              keep, route, release, reroute, fair
+    mkt/1/in/{customer}/{zone}/{kind}         from a customer: order, quote, cancel, why, status, fair, open;
+                                              from an oracle: terms, answer, opening, status
+    mkt/1/out/{customer}/{kind}               the answer, same kind; to an oracle: question, open, receipt
+    mkt/1/view/{zone}/{kind}                  for all to see: order, cleared, traded, band, scored, fleet; head (retained)
     mkt/1/clock                               simulation time, where a simulator is the clock
 """
 

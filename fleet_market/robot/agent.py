@@ -15,6 +15,7 @@ from fleet_market.protocol.messages import (
     Award,
     Call,
     Cancel,
+    FairReply,
     Keep,
     Prepare,
     Reauction,
@@ -33,7 +34,7 @@ from fleet_market.robot.memory import Memory
 from fleet_market.robot.queue import Errand
 from fleet_market.robot.reports import Reporter
 from fleet_market.robot.resale import Reseller
-from fleet_market.robot.situation import AgentConfig, Doing, Situation
+from fleet_market.robot.situation import AgentConfig, Doing, Situation, Trip
 from fleet_market.robot.surveys import Survey, wanted
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
@@ -116,6 +117,9 @@ class Agent:
                 self._dealer.take_page(body, now_ns)
             case Award() if self.epoch is None or body.epoch >= self.epoch:
                 self._dealer.take_award(body, now_ns)
+                self._reseller.consider(now_ns)
+            case FairReply() if self._reseller.adviser.hear(body, now_ns):
+                self._reseller.offer(now_ns)
             case Cancel():
                 self._losses.lose(body, now_ns)
                 self._voice.say("receipt", Receipt(of=message))
@@ -133,12 +137,8 @@ class Agent:
                 self._voice.confirm(body)
             case Route():
                 self._worker.take_route(body, now_ns)
-            case Release() if now.trip is not None and body.route == now.trip.route.route:
-                now.trip.released = max(now.trip.released, body.released)
-                if now.job is not None:
-                    self._voice.want(ReleaseJob(now.job.id, now.trip.released - now.trip.at))
-            case Reroute() if now.trip is not None and body.route == now.trip.route.route:
-                self._losses.replan(body.reason)
+            case Release() | Reroute() if now.trip is not None and body.route == now.trip.route.route:
+                self._keep_to_way(body, now.trip)
             case _:
                 pass
         return self._decide(now_ns)
@@ -193,6 +193,15 @@ class Agent:
         now.passed = 0
         self._reseller.offer(now_ns)
         return self._decide(now_ns)
+
+    def _keep_to_way(self, body: Release | Reroute, trip: Trip) -> None:
+        """Take what the traffic control says about the route that the robot is on."""
+        if isinstance(body, Reroute):
+            self._losses.replan(body.reason)
+            return
+        trip.released = max(trip.released, body.released)
+        if (job := self.situation.job) is not None:
+            self._voice.want(ReleaseJob(job.id, trip.released - trip.at))
 
     def _follow(self, body: Auctioneer) -> None:
         if self.epoch is not None and body.epoch > self.epoch:

@@ -15,7 +15,7 @@ from fleet_market.errors import UnreachableError
 from fleet_market.pricing import TaskPlan
 from fleet_market.protocol.messages import Complete, Phase, Route, RouteRequest, StepEvidence, Stop, WirePose
 from fleet_market.robot.bidding import Bidder
-from fleet_market.robot.effects import RunJob
+from fleet_market.robot.effects import Remember, RunJob
 from fleet_market.robot.losses import Losses
 from fleet_market.robot.metering import Meter
 from fleet_market.robot.queue import Visit
@@ -39,6 +39,8 @@ JOB_LIMIT_S = 1800.0
 AT_HOME_M = 0.3
 MAX_UNSETTLED = 20
 """Tasks carried out of which a robot remembers what they took until they are settled."""
+LEAST_FIXES = 2
+"""A record says from where to where."""
 
 
 class Worker:
@@ -266,12 +268,15 @@ class Worker:
         now.last_position_ns = NEVER_NS
         if goal is None:
             now.doing = Doing.IDLE
+        elif goal.visit is None:
+            for held in now.tasks:
+                held.charged = held.charged or bool(held.fixes)
         if goal is None or goal.visit is None or now.put_back is not None:
             return
         task, telemetry = now.task(goal.visit.order), now.telemetry
         if task is None or telemetry is None or telemetry.pose is None:
             return
-        self.meter.arrived(task, now_ns)
+        self.meter.arrived(task, telemetry.pose, now_ns)
         before_kg = now.weighed[1] if now.weighed is not None and now.weighed[0] == goal.visit else None
         task.steps.append(_evidence(goal.visit, telemetry.pose, before_kg, telemetry.payload_kg, now_ns))
         now.weighed = None
@@ -292,7 +297,17 @@ class Worker:
             now.done[contract] = Done(plan, quote, energy_j, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
+        self._record(task, energy_j)
         now.forget(task)
+
+    def _record(self, task: Task, energy_j: float | None) -> None:
+        """Say what was measured; that it was said is kept first."""
+        if len(task.fixes) < LEAST_FIXES:
+            return
+        config, memory = self._now.config, self._now.memory
+        record = memory.chain.add(config.robot, config.session, task, energy_j)
+        self._voice.want(Remember(memory.export()))
+        self._voice.say("telemetry", record)
 
 
 def _evidence(visit: Visit, pose: Pose, before_kg: float | None, after_kg: float | None, now_ns: int) -> StepEvidence:

@@ -11,6 +11,7 @@ from fleet_market.ids import CustomerId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import Place
+from fleet_market.robot.advice import Consult
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Fleet:
     auto_chargers: int
     """How many chargers are to be placed on the map by themselves."""
     robots: tuple[FleetRobot, ...]
+    consult: Consult | None = None
+    """The oracle that the robots ask; None: they ask nobody."""
 
     @property
     def footprint_radius_m(self) -> float:

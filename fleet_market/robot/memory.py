@@ -14,6 +14,7 @@ from fleet_market.pricing.components import Component, Components, from_json
 from fleet_market.pricing.health import PackAge
 from fleet_market.pricing.life import J_PER_WH
 from fleet_market.robot.battery_day import BatteryDay
+from fleet_market.robot.records import Chain
 
 VERSION = 1
 
@@ -31,6 +32,8 @@ class Memory:
         self.calibration, self.durations = Calibration(robot), DurationModel(robot)
         self.components = Components()
         self.age = PackAge()
+        self.chain = Chain()
+        """Of its telemetry records."""
         self._day = BatteryDay()
 
     @property
@@ -112,6 +115,7 @@ class Memory:
             "components": self.components.to_json(),
             "day": self._day.export(),
             "age": asdict(self.age),
+            "chain": self.chain.export(),
         }
 
     def restore(self, data: Mapping[str, Any], source: str) -> None:
@@ -134,10 +138,13 @@ class Memory:
         durations.restore(parts["durations"], f"{source}: durations")
         components = from_json(parts["components"], f"{source}: components")
         day = BatteryDay.restored(parts["day"], f"{source}: day")
+        chain = Chain()
+        if (kept := data.get("chain")) is not None:
+            chain = Chain.restored(_mapping(kept, source, "chain"), f"{source}: chain")
         told = data.get("age")  # memories from before gauges were read have none
         age = PackAge() if told is None else pack.from_json(_mapping(told, source, "age"), f"{source}: age")
         self.calibration, self.durations, self.components, self._day = calibration, durations, components, day
-        self.age = age
+        self.age, self.chain = age, chain
 
 
 def _grown(before: Component, after: Component) -> float:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
 from fleet_market.ids import OrderId
+from fleet_market.protocol.messages import Fix
 from fleet_market.robot.legs import Legs
+from fleet_market.robot.records import fix
 from fleet_market.robot.situation import Goal, Situation
 from fleet_market.robot.tasks import Task
 
@@ -24,6 +26,7 @@ class _Start:
     pose: Pose
     energy_j: float
     at_ns: int
+    fix: Fix
 
 
 class Meter:
@@ -38,7 +41,8 @@ class Meter:
         if goal is None:
             self._start = None
         elif self._start is None or self._start.goal != goal:
-            self._start = _Start(goal, pose, self._now.energy_out_j(), now_ns)
+            at = fix(pose, self._now.telemetry, now_ns)
+            self._start = _Start(goal, pose, self._now.energy_out_j(), now_ns, at)
 
     def so_far_j(self, task: Task) -> float | None:
         """Return what was measured for a task until now, the running leg included; None where there is no meter.
@@ -56,13 +60,17 @@ class Meter:
         """Return for whom a leg to a stop of `order` is driven."""
         return [one for one in self._now.tasks if one.aboard or one.order == order]
 
-    def arrived(self, task: Task, now_ns: int) -> None:
-        """Share out the leg that ends with a stop of `task`, its loading or unloading included."""
+    def arrived(self, task: Task, pose: Pose, now_ns: int) -> None:
+        """Share out the leg that ends with a stop of `task` at `pose`, its loading or unloading included."""
         start, self._start = self._start, None
         if start is None or start.goal.place is None:
             return
         riders = self._riders(task.order)
         part = 1 / len(riders)
+        for rider in riders:
+            rider.fixes = rider.fixes or [start.fix]
+            rider.shared = rider.shared or len(riders) > 1
+        task.fixes.append(fix(pose, self._now.telemetry, now_ns))
         try:
             way = self._legs.way(start.pose, start.goal.place)
         except UnreachableError:

@@ -24,6 +24,7 @@ from fleet_market.protocol.messages import (
     Reauction,
     ResaleAsk,
 )
+from fleet_market.robot.advice import Adviser
 from fleet_market.robot.bidding import Bidder, line_of
 from fleet_market.robot.dealing import NOWHERE, Dealer
 from fleet_market.robot.pricing import lateness_uc
@@ -48,6 +49,7 @@ class Reseller:
 
     def __init__(self, situation: Situation, voice: Voice, bidder: Bidder, dealer: Dealer) -> None:
         self._now, self._voice, self._bidder, self._dealer = situation, voice, bidder, dealer
+        self.adviser = Adviser(situation.config.consult, situation.config.robot, situation.config.session, voice)
         self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
         """The lots of the latest re-auction, in whatever round."""
         self._offered: set[ContractId] = set()
@@ -94,17 +96,27 @@ class Reseller:
             del frozen[name]
 
     def offer(self, now_ns: int) -> None:
-        """Offer what the robot cannot do now, and what costs it more than it is paid for it."""
+        """Offer what the robot cannot do now, and what costs it more than it is paid for it, or than it costs others."""
         now, queue = self._now, self._now.queue(now_ns)
         tasks = [task for task in now.tasks if now.is_free(task)]
         if queue is None or not tasks:
             return
+        self.consider(now_ns)
         if now.doing is not Doing.FAULT:
-            tasks = [task for task in tasks if (self._saving_uc(queue, [task]) or 0) > task.award.price_uc]
+            tasks = [task for task in tasks if (self._saving_uc(queue, [task]) or 0) > self._worth_uc(task, now_ns)]
         names = tuple(task.award.contract for task in tasks)[:MAX_BUNDLE]
         if names and set(names) != self._offered:
             self._voice.say("offer", Offer(contracts=names))
         self._offered = set(names)
+
+    def consider(self, now_ns: int) -> None:
+        """Ask an oracle about contracts of which nothing is known, if it is to ask one."""
+        self.adviser.consider([task for task in self._now.tasks if self._now.is_free(task)], now_ns)
+
+    def _worth_uc(self, task: Task, now_ns: int) -> int:
+        """Return what a contract may cost the robot before it offers it: its price, or what others are thought to take."""
+        others_uc = self.adviser.others_uc(task.order, now_ns)
+        return task.award.price_uc if others_uc is None else min(task.award.price_uc, others_uc)
 
     def _free(self, names: Iterable[ContractId]) -> list[Task] | None:
         """Return the tasks of some contracts; None if it does not hold all of them, or one is not to be had."""

@@ -11,6 +11,7 @@ from fleet_market.maps.roadmap import Roadmap
 from fleet_market.maps.surfaces import Surfaces
 from fleet_market.pricing import PriceQuote, Tariff, TaskPlan
 from fleet_market.protocol.messages import Award, Phase, Place, Route, RouteRequest
+from fleet_market.robot.advice import Consult
 from fleet_market.robot.memory import Memory
 from fleet_market.robot.queue import Queue, Visit
 from fleet_market.robot.tasks import Task
@@ -44,6 +45,8 @@ class AgentConfig:
     session: int = 0
     """Number of this start of the robot, larger than that of every earlier one."""
     surfaces: Surfaces = field(default_factory=Surfaces)
+    consult: Consult | None = None
+    """The oracle that it asks what others would take for its contracts; None: it asks nobody."""
 
 
 @dataclass(frozen=True, slots=True)

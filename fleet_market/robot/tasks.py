@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fleet_market.ids import OrderId
 from fleet_market.pricing import PlanLeg
-from fleet_market.protocol.messages import Award, Phase, StepEvidence
+from fleet_market.protocol.messages import Award, Fix, Phase, StepEvidence
 from fleet_market.robot.queue import Errand
 
 
@@ -23,6 +23,12 @@ class Task:
     dwell_s: float = 0.0
     energy_j: float = 0.0
     executed_s: float = 0.0
+    fixes: list[Fix] = field(default_factory=list)
+    """Where the robot set out for it, and its stops so far."""
+    charged: bool = False
+    """Whether the robot has charged since it set out for it."""
+    shared: bool = False
+    """Whether other parcels were aboard on its ways."""
     last_progress_ns: int = 0
     told: tuple[Phase, bool] | None = None
     """Phase, and whether the parcel is aboard, as the market knows it."""

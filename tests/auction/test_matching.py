@@ -178,3 +178,49 @@ def test_the_cheaper_ask_loses_to_the_one_that_costs_its_buyer_less_in_all():
     ]
     (award,) = clear(offers, asks, seed="s").awards
     assert (award.robot, award.price_uc) == ("careful", 65), "it could have asked up to 65 and still cost less in all"
+
+
+def best_total(rows, lots):
+    gain = np.full((len(rows), lots), NO_ASK, dtype=np.int64)
+    for row, edges in enumerate(rows):
+        for lot, weight in edges:
+            gain[row, lot] = weight
+    return best_assignment(gain)[0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**9))
+def test_lots_that_come_and_go_leave_the_matching_that_would_have_been_made_at_once(seed):
+    rng = random.Random(seed)
+    robots, lots = rng.randint(1, 8), rng.randint(1, 12)
+    top = rng.choice([3, 1000])
+    edges = [[(r, rng.randint(1, top)) for r in range(robots) if rng.random() < 0.6] for _ in range(lots)]
+    at_first = rng.randint(0, lots)
+    rows = [[(lot, w) for lot in range(at_first) for r, w in edges[lot] if r == row] for row in range(robots)]
+    matching = Matching(rows, at_first)
+    untouched, total = matching.copy(), matching.total()
+    for lot in range(at_first, lots):
+        number, gain = matching.add_lot(edges[lot])
+        rows = [[*mine, *((lot, w) for r, w in edges[lot] if r == row)] for row, mine in enumerate(rows)]
+        assert number == lot
+        assert matching.total() == total + gain == best_total(rows, lots)
+        total += gain
+    for lot in rng.sample(range(lots), lots // 2):
+        loss = matching.remove_lot(lot)
+        rows = [[edge for edge in mine if edge[0] != lot] for mine in rows]
+        assert matching.total() == total - loss == best_total(rows, lots)
+        total -= loss
+        check_duals(matching, rows)
+    assert untouched.total() == Matching(untouched._rows, at_first).total(), "a copy is not changed"
+
+
+def check_duals(matching, rows):
+    for row, mine in enumerate(rows):
+        for lot, weight in mine:
+            gap = matching.price[lot] + matching.utility[row] - weight
+            assert gap >= 0
+            assert gap == 0 or matching.lot_of[row] != lot
+        assert matching.utility[row] >= 0
+        assert matching.lot_of[row] != FREE or matching.utility[row] == 0
+    assert all(p >= 0 for p in matching.price)
+    assert all(p == 0 for lot, p in enumerate(matching.price) if matching.row_of[lot] == FREE)

@@ -41,7 +41,7 @@ def test_why_shows_who_does_it_for_whom_and_what_each_gained(monkeypatch):
         max_price_uc=CREDIT, **times,
     )  # fmt: skip
     reply = WhyReply(order="o1", found=True, view=view, levels=levels, trades=(trade,))
-    monkeypatch.setattr(customers, "_ask", lambda *_: reply)
+    monkeypatch.setattr(customers, "request", lambda *_: reply)
     shown = CliRunner().invoke(app, ["why", "o1"])
     assert shown.exit_code == 0, shown.output
     assert "left has paid 5 of 6 to right" in shown.output

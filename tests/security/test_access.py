@@ -19,17 +19,30 @@ from fleet_market.protocol.registry import SESSIONS, Role
 pytestmark = pytest.mark.real
 
 OWN = {
-    ("robot", "r1"): ["from/r1/main/ask", "from/r1/main/complete", "state/r1/presence", "state/r1/announce"],
+    ("robot", "r1"): [
+        "from/r1/main/ask",
+        "from/r1/main/complete",
+        "from/r1/main/telemetry",
+        "state/r1/presence",
+        "state/r1/announce",
+    ],
     ("customer", "ann"): ["in/ann/main/order", "in/ann/main/cancel"],
     ("market", "auc-main"): [
         "to/r1/award",
         "to/r2/settle",
         "out/ann/order",
+        "out/oracle/question",
         "zone/main/auctioneer",
         "view/main/cleared",
         "view/main/head",
     ],
-    ("oracle", "oracle"): ["view/main/band"],
+    ("oracle", "oracle"): [
+        "view/main/band",
+        "in/oracle/main/terms",
+        "in/oracle/main/answer",
+        "in/oracle/main/status",
+        "in/oracle/main/opening",
+    ],
     ("market", "auc-main.0"): [],
     ("market", "auc-main.1"): [],
     ("market", "auc-main.2"): [],
@@ -39,9 +52,14 @@ MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
     ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band", "view/main/head"],
     ("market", "auc-main"): [],
-    ("oracle", "oracle"): ["view/main/cleared", "view/main/band", "view/main/head"],
+    ("oracle", "oracle"): [
+        "view/main/cleared", "view/main/band", "view/main/head", "out/oracle/question", "from/r1/main/telemetry",
+    ],
     ("market", "auc-main.0"): ["state/r1/announce"],
-    ("market", "auc-main.1"): ["in/ann/main/order", "in/ann/main/cancel"],
+    ("market", "auc-main.1"): [
+        "in/ann/main/order", "in/ann/main/cancel", "in/oracle/main/terms", "in/oracle/main/answer",
+        "in/oracle/main/status", "in/oracle/main/opening",
+    ],
     ("market", "auc-main.2"): OWN["robot", "r1"],
     ("market", "auc-main.101"): OWN["robot", "r1"],
 }  # fmt: skip

@@ -44,6 +44,11 @@ TOPICS = {
     topics.to_customer("ann", "order"): "auc-main",
     topics.view("main", "cleared"): "auc-main",
     topics.view("main", "band"): "oracle",
+    topics.from_customer("oracle", "terms"): "oracle",
+    topics.from_customer("oracle", "answer"): "oracle",
+    topics.from_customer("oracle", "status"): "oracle",
+    topics.from_customer("oracle", "opening"): "oracle",
+    topics.from_customer("ann", "open"): "ann",
     topics.CLOCK: "simulator",
 }
 FREE = Limits(rate_per_s=1e9, burst=1e9, refused_costs=0.0)

@@ -10,6 +10,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fleet_market.protocol.messages.advice import (
+    MAX_USED,
+    FairAnswer,
+    FairQuestion,
+    FairReply,
+    FairRequest,
+    Scored,
+)
 from fleet_market.protocol.messages.asks import Ask, AskLine, Call, DeclineLine, DeclineReason, Lot
 from fleet_market.protocol.messages.books import JournalHead
 from fleet_market.protocol.messages.cleared import Band, Cleared
@@ -54,6 +62,8 @@ from fleet_market.protocol.messages.fields import (
     WirePose,
     printable,
 )
+from fleet_market.protocol.messages.openings import MAX_OPENED, LeafOpening, OpenDemand, OpenReply, OpenRequest
+from fleet_market.protocol.messages.oracles import MAX_REASONS, OracleTerms, OracleView, WireBand
 from fleet_market.protocol.messages.orders import (
     AskRecord,
     CancelOrder,
@@ -86,6 +96,7 @@ from fleet_market.protocol.messages.resales import (
     TradeRecord,
 )
 from fleet_market.protocol.messages.robots import Announce, Auctioneer, ClockTick, Position, Presence
+from fleet_market.protocol.messages.telemetry import MAX_RECORD_LEGS, Fix, RecordLeg, TelemetryRecord
 from fleet_market.protocol.messages.ways import Release, Reroute, Route, RouteRequest, Stop
 
 AnyBody = Annotated[
@@ -114,6 +125,7 @@ AnyBody = Annotated[
     | Release
     | Reroute
     | Position
+    | TelemetryRecord
     | PostOrder
     | QuoteRequest
     | CancelOrder
@@ -127,6 +139,16 @@ AnyBody = Annotated[
     | Cleared
     | Traded
     | Band
+    | OracleTerms
+    | FairRequest
+    | FairQuestion
+    | FairAnswer
+    | FairReply
+    | Scored
+    | OpenRequest
+    | OpenDemand
+    | LeafOpening
+    | OpenReply
     | JournalHead
     | ClockTick,
     Field(discriminator="type"),
@@ -138,11 +160,15 @@ __all__ = [
     "MAX_BUNDLE",
     "MAX_GROUP",
     "MAX_LEVELS",
+    "MAX_OPENED",
     "MAX_PRICE_UC",
     "MAX_PRIORITY",
+    "MAX_REASONS",
+    "MAX_RECORD_LEGS",
     "MAX_STOPS",
     "MAX_TEXT",
     "MAX_TRADES_TOLD",
+    "MAX_USED",
     "MAX_WAYPOINTS",
     "PRINTABLE",
     "Abort",
@@ -166,18 +192,29 @@ __all__ = [
     "Decline",
     "DeclineLine",
     "DeclineReason",
+    "FairAnswer",
+    "FairQuestion",
+    "FairReply",
+    "FairRequest",
     "FieldError",
+    "Fix",
     "GainRecord",
     "Joules",
     "JournalHead",
     "Keep",
     "Kilograms",
+    "LeafOpening",
     "LevelView",
     "Lot",
     "LotRecord",
     "Metres",
     "MoveRecord",
     "Offer",
+    "OpenDemand",
+    "OpenReply",
+    "OpenRequest",
+    "OracleTerms",
+    "OracleView",
     "OrderEvent",
     "OrderReply",
     "OrderState",
@@ -197,24 +234,28 @@ __all__ = [
     "Radians",
     "Reauction",
     "Receipt",
+    "RecordLeg",
     "Release",
     "Reroute",
     "ResaleAsk",
     "RobotView",
     "Route",
     "RouteRequest",
+    "Scored",
     "Settle",
     "ShortText",
     "StatusReply",
     "StatusRequest",
     "StepEvidence",
     "Stop",
+    "TelemetryRecord",
     "Text",
     "TimeNs",
     "TradeRecord",
     "Traded",
     "WhyReply",
     "WhyRequest",
+    "WireBand",
     "WirePose",
     "printable",
 ]

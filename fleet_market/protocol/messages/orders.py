@@ -29,6 +29,7 @@ from fleet_market.protocol.messages.fields import (
     TimeNs,
     WirePose,
 )
+from fleet_market.protocol.messages.oracles import OracleView
 from fleet_market.protocol.messages.resales import LevelView, TradeRecord
 
 
@@ -83,10 +84,10 @@ class WhyRequest(Body):
 
 
 class StatusRequest(Body):
-    """The zone's orders, its robots, or its books; with `order`, one order."""
+    """The zone's orders, its robots, its books or its oracles; with `order`, one order."""
 
     type: Literal["status_request"] = "status_request"
-    what: Literal["robots", "orders", "ledger"]
+    what: Literal["robots", "orders", "ledger", "oracles"]
     order: OrderId | None = None
     after_id: OrderId | RobotId | None = None
     """Where to go on: the last order or robot of the page before. Without, a list begins at its beginning."""
@@ -242,6 +243,9 @@ class RobotView(Body):
     contracts: tuple[OrderId, ...] = ()
     settled: Count = 0
     earned_uc: int = 0
+    max_payload_kg: Kilograms | None = None
+    ends_at: WirePose | None = None
+    """Where its schedule leaves it, as far as its asks have told."""
 
 
 class StatusReply(Body):
@@ -254,6 +258,7 @@ class StatusReply(Body):
     now_ns: TimeNs
     robots: tuple[RobotView, ...] = ()
     orders: tuple[OrderView, ...] = ()
+    oracles: tuple[OracleView, ...] = ()
     more: bool = False
     """Whether another page follows: ask again with `after_id`."""
     sum_debits_uc: int = 0

@@ -45,7 +45,7 @@ def ground_of(fleet_file: Path, map_file: Path, robot: RobotId) -> Ground:
         known = ", ".join(one.id for one in fleet.robots[:10])
         raise InputError(str(fleet_file), "robots", str(robot), f"no such robot: use one of {known}")
     agent = AgentConfig(
-        found.id, found.type, floor.homes[found.id], floor.chargers, fleet.tariff, floor.roadmap, 0, surfaces
+        found.id, found.type, floor.homes[found.id], floor.chargers, fleet.tariff, floor.roadmap, 0, surfaces, fleet.consult
     )
     return Ground(agent, found.owner, fleet.zone, places)
 

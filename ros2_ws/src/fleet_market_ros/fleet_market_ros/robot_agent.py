@@ -30,7 +30,6 @@ from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId
 from fleet_market.maps.places import Places
 from fleet_market.ports import RobotDriver
-from fleet_market.robot.agent import AgentConfig
 from fleet_market_hardware.drivers import DriverSetup, find, listed
 from fleet_market_ros.clocks import clock_of
 from fleet_market_ros.diagnostics import Diagnostics
@@ -185,9 +184,7 @@ class RobotNode:
         settings = {n.removeprefix(DRIVER_PREFIX): p.value for n, p in given.items() if n.startswith(DRIVER_PREFIX)}
         driver: RobotDriver = find(self._settings["driver"])(DriverSetup(agent.robot, agent.type, settings, self._part))
         self._session = max(new_session(), self._session + 1)
-        fresh = AgentConfig(
-            agent.robot, agent.type, agent.home, agent.chargers, agent.tariff, agent.roadmap, self._session, agent.surfaces
-        )
+        fresh = replace(agent, session=self._session)
         clock = clock_of(self.node, driver)
         self.daemon = RobotDaemon(replace(config, agent=fresh), driver, clock)
         self._market.watch(self.daemon, clock)

@@ -1,0 +1,80 @@
+"""The telemetry that an oracle verifies, keeps under its Merkle root, and watches for what is signed and false."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fleet_market.body import RobotType
+from fleet_market.errors import ProtocolError
+from fleet_market.ids import RobotId
+from fleet_market.oracle.evidence import EvidenceLog
+from fleet_market.oracle.plausibility import PlausibilityWatch
+from fleet_market.oracle.residuals import EnergyWatch
+from fleet_market.protocol.gate import Verify
+from fleet_market.protocol.messages import TelemetryRecord
+from fleet_market.protocol.registry import Directory
+
+log = logging.getLogger(__name__)
+
+J_PER_WH = 3600.0
+
+
+class Proofs:
+    """Takes robots' records in.
+
+    Parameters
+    ----------
+    types : mapping of str to RobotType
+        Spec sheets by the name that robots announce; robots of other types are not judged.
+    directory : Directory, optional
+        Whose keys are whose; None: robots have no keys, and the root says so.
+    verify : callable, optional
+        Needed with a directory.
+    """
+
+    def __init__(
+        self, types: Mapping[str, RobotType], directory: Directory | None = None, verify: Verify | None = None
+    ) -> None:
+        self.log = EvidenceLog(directory, verify)
+        self._types = types
+        self._type_of: dict[RobotId, str] = {}
+        self._energy, self._places = EnergyWatch(types), PlausibilityWatch()
+        self._contradicted: set[RobotId] = set()
+
+    def know(self, robot: RobotId, type_name: str) -> None:
+        """Take note of what a robot is."""
+        self._type_of[robot] = type_name
+
+    @property
+    def suspects(self) -> set[RobotId]:
+        """Robots whose records do not fit: they have no part in fees."""
+        return self._energy.suspects | self._contradicted
+
+    def hear(self, record: TelemetryRecord, now_ns: int, unix_s: float) -> None:
+        """Take a record, or say in the log why it is refused."""
+        try:
+            taken = self.log.hear(record, now_ns, unix_s)
+        except ProtocolError as error:
+            log.warning("no evidence: %s", error)
+            return
+        for index in (*taken, *self.log.tick(now_ns)):
+            self._watch(self.log.open(index).record)
+
+    def summary(self, now_ns: int) -> tuple[str, int, float] | None:
+        """Return root, number of records and age in seconds, as a quote carries them."""
+        return self.log.summary(now_ns)
+
+    def _watch(self, record: TelemetryRecord) -> None:
+        name = self._type_of.get(record.robot, "")
+        if (kind := self._types.get(name)) is None:
+            return
+        finding = self._energy.hear(record, name)
+        if finding is not None and finding.alarm:
+            log.warning("%s uses %.0f %% more energy than its way takes", record.robot, 100 * finding.excess)
+        contradictions = self._places.hear(
+            record, max_speed_mps=kind.max_speed_mps, capacity_j=J_PER_WH * kind.battery.capacity_wh
+        )
+        for contradiction in contradictions:
+            log.warning("%s contradicts itself: %s, %s", record.robot, contradiction.rule, contradiction.detail)
+        (self._contradicted.add if contradictions else self._contradicted.discard)(record.robot)
