@@ -32,7 +32,18 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import MAIN_ZONE, CustomerId, OrderId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
-from fleet_market.protocol.messages import Ask, Award, Call, OrderReply, Position, PostOrder, Route, RouteRequest, Settle
+from fleet_market.protocol.messages import (
+    Ask,
+    Award,
+    Call,
+    ClockTick,
+    OrderReply,
+    Position,
+    PostOrder,
+    Route,
+    RouteRequest,
+    Settle,
+)
 from fleet_market_ros import discovery
 
 CELL_M, COLUMN_M, ROW_M, MARGIN_M = 0.1, 4.0, 9.0, 3.0
@@ -63,6 +74,8 @@ class Seen:
     got_way: dict[str, float] = field(default_factory=dict)
     """When each robot has last asked for a right of way, and got it."""
     settled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    clock_ns: list[int] = field(default_factory=list)
+    """First and newest tick of the simulator's clock."""
     moving: list[int] = field(default_factory=lambda: [0, 0])
     """Positions of robots that stood, and that moved."""
 
@@ -70,6 +83,8 @@ class Seen:
         """Take one message."""
         who = topics.parse(topic)
         match body:
+            case ClockTick():
+                self.clock_ns[1:] = [body.now_ns]
             case Call() if body.round == 1 and body.page == 0:
                 for robot in self.robots if who.direction == "zone" else (who.name,):
                     self.called.setdefault((body.call, robot), now_s)
@@ -87,6 +102,11 @@ class Seen:
             case Position():
                 self.moving[body.moving] += 1
                 self.idle[who.name] = body.doing == "idle" and body.queue == 0
+
+    @property
+    def simulated_s(self) -> float:
+        """How much time has passed on the floor."""
+        return (self.clock_ns[-1] - self.clock_ns[0]) / 1e9 if self.clock_ns else 0.0
 
     def missed(self, now_s: float, since_s: float) -> tuple[int, int]:
         """Return how many calls were not answered, and how many there were since a time."""
@@ -125,7 +145,7 @@ class Floor:
 
     def cpu_s(self) -> dict[str, float]:
         """Return the CPU time of each node's process so far."""
-        return {name: _cpu_s(process) for name, process in self.nodes.items()}
+        return {name: process_cpu_s(process) for name, process in self.nodes.items()}
 
     def rss_mb(self) -> dict[str, float]:
         """Return the resident memory of each node's process, megabytes."""
@@ -137,7 +157,8 @@ class Floor:
         return report
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def process_cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time that a process has used; 0 if it is no more."""
     with contextlib.suppress(psutil.Error):
         times = process.cpu_times()
         return float(times.user + times.system)
@@ -205,7 +226,7 @@ def _watched() -> list[tuple[str, int]]:
     zone, robot = topics.zone(MAIN_ZONE, "call"), "+"
     kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle", "route")]
     said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position", "route")]
-    return [(zone, 1), *kinds, *said]
+    return [(zone, 1), (topics.CLOCK, 0), *kinds, *said]
 
 
 async def _listen(transport: MqttTransport, seen: Seen) -> None:

@@ -1,7 +1,8 @@
 """Robots as ROS 2 nodes: CPU, memory, growth, crashes, missed batches, start-up, award to first motion command.
 
-Everything is real: rclpy nodes, Mosquitto, the market daemon, robots in PyBullet. Four floors one after the other: ten
-robots at speed 1, a simulated hour, 25 robots a process each, 100 robots in one process. About half an hour in full.
+Everything is real: rclpy nodes, Mosquitto, the market daemon, robots in PyBullet. One floor after the other, each a part of
+its own that takes less than 15 minutes (``--parts``): ten robots at speed 1 for ten minutes, a simulated hour, 25 robots a
+process each, 100 robots in one process, and ten robots that ``fleet-market up`` starts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import random
 import tempfile
@@ -21,6 +23,7 @@ from statistics import median
 from unittest import mock
 
 from benchmarks._ros_floor import Floor, Seen, floor
+from benchmarks._ros_up import up_rows
 from benchmarks.report import Options, Row, main
 
 IDLE_CPU, DRIVING_CPU, RSS_MB = 5.0, 10.0, 110.0
@@ -43,12 +46,16 @@ class Plan:
     robots: int
     idle_s: float
     driving_s: float
+    """Wall time, at most."""
     speed: float
+    simulated_s: float = math.inf
+    """It ends sooner when so much time has passed on the floor."""
 
 
 QUICK = Plan(3, 4.0, 14.0, 2.0)
-TEN, HOUR = Plan(10, 120.0, 480.0, 1.0), Plan(10, 0.0, 1200.0, 3.0)
-MANY, COMPOSED, COMPOSED_S = 25, 100, 300.0
+TEN, HOUR = Plan(10, 120.0, 480.0, 1.0), Plan(10, 0.0, 780.0, 5.0, 3600.0)
+MANY, COMPOSED, BIDDING_LIMIT_S, COMPOSED_S = 25, 100, 180.0, 180.0
+PARTS = ("ten", "hour", "many", "composed", "up")
 
 
 def measure(options: Options) -> Iterable[Row]:
@@ -59,15 +66,20 @@ def measure(options: Options) -> Iterable[Row]:
         if options.quick:
             yield from asyncio.run(_loaded(root / "quick", QUICK, "3 robots"))
             return
-        if "ten" in chosen:
-            yield from asyncio.run(_loaded(root / "ten", TEN, "10 robots, 10 min at speed 1"))
-        if "hour" in chosen:
-            yield from asyncio.run(_loaded(root / "hour", HOUR, "10 robots, up to an hour simulated"))
-        if "many" in chosen:
-            yield from asyncio.run(_start_up(root / "many", MANY))
-        if "composed" in chosen:
-            for executor in options.more.executors:
-                yield from asyncio.run(_composed(root / executor, options.more.composed, executor))
+        for part in (name for name in PARTS if name in chosen):
+            yield Row(f"part {part}: load of the machine before it", os.getloadavg()[0], f"of {os.cpu_count()} cores")
+            match part:
+                case "ten":
+                    yield from asyncio.run(_loaded(root / part, TEN, "10 robots, 10 min at speed 1"))
+                case "hour":
+                    yield from asyncio.run(_loaded(root / part, HOUR, "10 robots, an hour simulated"))
+                case "many":
+                    yield from asyncio.run(_start_up(root / part, MANY))
+                case "composed":
+                    for executor in options.more.executors:
+                        yield from asyncio.run(_composed(root / executor, options.more.composed, executor))
+                case "up":
+                    yield from asyncio.run(up_rows(root / part))
 
 
 # --- ten robots, a process each -------------------------------------------------------------------------------------------
@@ -130,15 +142,16 @@ async def _loaded(folder: Path, plan: Plan, what: str) -> list[Row]:
         it.seen.moving[:] = [0, 0]
         orders = asyncio.create_task(_orders(it, plan))
         memory = [it.rss_mb()]
-        driving = await _phase(it, plan.driving_s / 2)
+        driving = await _phase(it, plan.driving_s / 2, plan.simulated_s / 2)
         memory.append(it.rss_mb())
-        later = await _phase(it, plan.driving_s / 2)
+        half_s = time.monotonic()
+        later = await _phase(it, plan.driving_s / 2, plan.simulated_s)
         memory.append(it.rss_mb())
+        half_h = (time.monotonic() - half_s) / 3600
         orders.cancel()
         missed, calls = it.seen.missed(time.monotonic(), begun_s)
         deaths, settled, share = list(it.deaths), sum(it.seen.settled.values()), _moving_share(it)
     simulated_s = it.simulation()["sim_s"]
-    half_h = plan.driving_s / 2 / 3600
     growth = [(memory[2][name] - memory[1][name]) / half_h for name in memory[2]]
     busy = [max(a, b) for a, b in zip(driving, later, strict=True)]
     about = f"{simulated_s:.0f} s simulated, {settled} tasks settled, robots moving {share:.0%} of the time"
@@ -151,6 +164,8 @@ async def _loaded(folder: Path, plan: Plan, what: str) -> list[Row]:
         _motion_row(f"{what}: award to first motion command, p99", motion.taken_ms, "right of way included"),
         _motion_row(f"{what}: the robot's own share of that, p99", motion.own_ms, "without the traffic control's answer"),
     ]
+    if math.isfinite(plan.simulated_s):
+        rows.append(Row(f"{what}: time that passed on the floor", simulated_s, "s", plan.simulated_s, "higher"))
     if idle:
         rows.insert(
             2, Row(f"{what}: CPU idle, worst node", max(idle), "% of a core", IDLE_CPU, note=f"median {median(idle):.1f}")
@@ -172,12 +187,15 @@ def _motion_row(name: str, taken_ms: list[float], about: str) -> Row:
     return Row(name, worst, "ms", MOTION_MS, note=note)
 
 
-async def _phase(it: Floor, seconds: float) -> list[float]:
-    """Let time pass; return the CPU share of each node, percent of a core."""
+async def _phase(it: Floor, seconds: float, simulated_s: float = math.inf) -> list[float]:
+    """Let time pass, here or up to a time on the floor; return the CPU share of each node, percent of a core."""
     if seconds <= 0:
         return []
     before, begun_s = it.cpu_s(), time.monotonic()
-    await asyncio.sleep(seconds)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while it.seen.simulated_s < simulated_s:  # noqa: ASYNC110 - the clock is another process's
+                await asyncio.sleep(0.2)
     after, wall_s = it.cpu_s(), time.monotonic() - begun_s
     return [100 * (after[name] - before[name]) / wall_s for name in before]
 
@@ -206,7 +224,7 @@ async def _start_up(folder: Path, count: int) -> list[Row]:
     ]
 
 
-async def _until_all_bid(it: Floor, within_s: float = 300.0) -> float | None:
+async def _until_all_bid(it: Floor, within_s: float = BIDDING_LIMIT_S) -> float | None:
     """Return after how many seconds from the start of the nodes all of them have answered a call."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
@@ -252,8 +270,7 @@ def _shuffled(count: int) -> Iterator[int]:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parts = ("ten", "hour", "many", "composed")
-    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts), help="of a full run")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of a full run")
     parser.add_argument("--executors", nargs="+", choices=("single", "events"), default=["single", "events"])
     parser.add_argument("--composed", type=int, default=COMPOSED, metavar="N", help=f"robots in one process ({COMPOSED})")
 

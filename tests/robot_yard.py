@@ -68,13 +68,15 @@ class Body:
     health: float | None = None
     cycles: float | None = None
     faults: tuple = ()
+    meter: bool = True
 
     def telemetry(self, now_s):
         self.seq += 1
         soc = None if "battery_state" in self.silent else self.soc
+        used_j = self.used_j if self.meter else None
         return Telemetry(
             seq=self.seq, stamp_ns=round(now_s * S), link=self.link, pose=self.pose, moving=self.moving,
-            battery=Battery(soc=soc, energy_out_j=self.used_j, health=self.health, cycles=self.cycles),
+            battery=Battery(soc=soc, energy_out_j=used_j, health=self.health, cycles=self.cycles),
             payload_kg=sum(self.parcels.values()), silent=self.silent, faults=self.faults,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from fleet_market.testing.kinematic_base import PERIOD_S, KinematicBase
 from fleet_market_hardware.drivers import settings_of
 from fleet_market_hardware.follower import Follower
 
+J_PER_M = 40.0
 made = []
 """All bases that were made, newest last."""
 
@@ -18,14 +19,17 @@ made = []
 class Toy(KinematicBase):
     """Its time is the wall clock, and passes by itself, `speed` times as fast."""
 
-    def __init__(self, pose, speed):
-        self.refused = 0
+    def __init__(self, pose, speed, *, metered=False):
+        self.refused, self._metered = 0, metered
         super().__init__(pose)
+        if metered:
+            self.spec = replace(self.spec, measures=self.spec.measures | {"energy"})
         self._speed, self._news, self._soc = speed, asyncio.Event(), 0.9
         self.ticking = None
 
     def _snapshot(self):
-        return replace(super()._snapshot(), stamp_ns=time.time_ns(), battery=Battery(soc=0.9))
+        battery = Battery(soc=0.9, energy_out_j=J_PER_M * self._odometer_m if self._metered else None)
+        return replace(super()._snapshot(), stamp_ns=time.time_ns(), battery=battery)
 
     def telemetry(self):
         return replace(self._shown, link=Link.LOST) if self.silent else self._snapshot()
@@ -56,8 +60,8 @@ class Toy(KinematicBase):
 
 
 def driver(setup):
-    given = settings_of(setup, {"x": 0.0, "y": 0.0, "speed": 10.0, "silent": False})
-    base = Toy(Pose(given["x"], given["y"]), given["speed"])
+    given = settings_of(setup, {"x": 0.0, "y": 0.0, "speed": 10.0, "silent": False, "metered": False})
+    base = Toy(Pose(given["x"], given["y"]), given["speed"], metered=given["metered"])
     base.silent = given["silent"]
     made.append(base)
     kind = setup.type

@@ -4,10 +4,15 @@ One optimisation core for all of them: `Problem` in, `Plan` out. It knows no mon
 their asks with the same functions (`fleet_market.robot.schedule`).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from fleet_market.allocation.itinerary import Event, itinerary
 from fleet_market.allocation.plan import Plan, Stop
 from fleet_market.allocation.problem import BatteryRules, Problem, RobotSpec, TaskSpec, Weights
-from fleet_market.allocation.reauction import Outcome, Reauction, Settings, allocate
+
+if TYPE_CHECKING:
+    from fleet_market.allocation.reauction import Outcome, Reauction, Settings, allocate
 
 __all__ = [
     "BatteryRules",
@@ -24,3 +29,10 @@ __all__ = [
     "allocate",
     "itinerary",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the search when it is asked for: a robot's node prices queues, and does without its memory."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("fleet_market.allocation.reauction"), name)

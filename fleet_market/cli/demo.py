@@ -64,7 +64,8 @@ class _Screen:
                 ask, price = Credits(view.ask_uc or 0), Credits(view.price_uc or 0)
                 self.say(f"{_at(view.awarded_ns)} {view.order}: {view.robot} asked {ask} and gets {price} credits")
             case OrderState.SETTLED:
-                energy = f"{view.measured_energy_j or 0:.0f} J (predicted {view.predicted_energy_j or 0:.0f} J)"
+                measured = "no meter" if view.measured_energy_j is None else f"{view.measured_energy_j:.0f} J"
+                energy = f"{measured} (predicted {view.predicted_energy_j or 0:.0f} J)"
                 self.say(f"{_at(view.settled_ns)} {view.order}: {view.robot} has done it with {energy} and is paid")
             case OrderState.OPEN if view.note:
                 self.say(f"         {view.order}: on sale again, {view.note}")

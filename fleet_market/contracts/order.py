@@ -10,7 +10,16 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from fleet_market.ids import ContractId, CustomerId, OrderId, OwnerId, RobotId, SetOf, TransferId
-from fleet_market.protocol.messages import MAX_TRADES_TOLD, LevelView, LotRecord, OrderState, OrderView, Place, TradeRecord
+from fleet_market.protocol.messages import (
+    MAX_TRADES_TOLD,
+    LevelView,
+    LotRecord,
+    OrderState,
+    OrderView,
+    Place,
+    StepEvidence,
+    TradeRecord,
+)
 
 MAX_RECORDS = 50
 """Clearing records kept per order; of a lot that nobody takes, the newest are kept."""
@@ -110,6 +119,7 @@ class Order:
     ask_uc: int | None = None
     price_uc: int | None = None
     predicted_energy_j: float | None = None
+    energy_so_far_j: float | None = None
     measured_energy_j: float | None = None
     awarded_ns: int | None = None
     settled_ns: int | None = None
@@ -126,6 +136,8 @@ class Order:
     levels: tuple[LevelView, ...] = ()
     """The contracts on top of each other by which it is done; empty while it has been sold once only."""
     trades: list[TradeRecord] = field(default_factory=list)
+    evidence: tuple[StepEvidence, ...] = ()
+    """What it was paid on."""
     brought_back_from: Place | None = None
     """Set when it was cancelled with the parcel aboard: where it was to go; `dropoff` is then where it came from."""
 
@@ -157,7 +169,7 @@ class Order:
         """Put the order back on sale."""
         self.state, self.note = OrderState.OPEN, note
         self.contract = self.robot = self.ask_uc = self.price_uc = None
-        self.predicted_energy_j = self.awarded_ns = None
+        self.predicted_energy_j = self.energy_so_far_j = self.awarded_ns = None
         self.levels = ()
 
     def view(self) -> OrderView:
@@ -178,6 +190,7 @@ class Order:
             ask_uc=self.ask_uc,
             price_uc=self.price_uc,
             predicted_energy_j=self.predicted_energy_j,
+            energy_so_far_j=None if self.state.final else self.energy_so_far_j,
             measured_energy_j=self.measured_energy_j,
             awarded_ns=self.awarded_ns,
             settled_ns=self.settled_ns,
@@ -187,4 +200,5 @@ class Order:
             after=self.after,
             group=self.group,
             refund_uc=self.refund_uc,
+            evidence=self.evidence,
         )

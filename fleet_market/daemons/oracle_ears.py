@@ -93,7 +93,8 @@ class Ears:
         self._orders.move_to_end(view.order)
         while len(self._orders) > MAX_ORDERS:
             self._orders.popitem(last=False)
-        found: list[Observation] = [] if before is not None else [OrderSeen(view.order, self._task(view), now_ns)]
+        comes_on_sale = before is None or (view.state is OrderState.OPEN and before is not OrderState.OPEN)
+        found: list[Observation] = [OrderSeen(view.order, self._task(view), now_ns)] if comes_on_sale else []
         if before == view.state:
             return found
         if view.state is OrderState.SETTLED and view.robot is not None and view.price_uc is not None:

@@ -45,6 +45,8 @@ def spread(
     InputError
         If the map has no room for so many.
     """
+    if count == 0:
+        return []  # a robot's node reads a complete file: to look at the whole floor would take it most of its start
     parked = list(taken.values())
     found: list[Pose] = []
     candidates = _candidates(roadmap, keep_clear, separation_m)

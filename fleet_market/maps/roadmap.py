@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
@@ -51,17 +52,17 @@ class Leg(NamedTuple):
 
 
 class DistanceTree:
-    """Shortest ways from everywhere to one set of goals."""
+    """Shortest ways from everywhere to one set of goals; 12 bytes per node, for a robot keeps hundreds of them."""
 
-    def __init__(self, distance_m: list[float], towards: list[int]) -> None:
-        self.distance_m = distance_m
+    def __init__(self, distance_m: Iterable[float], towards: Iterable[int]) -> None:
+        self.distance_m: Sequence[float] = array("d", distance_m)
         """Length of the way per node, metres, turns counted in; infinite where there is none."""
-        self._towards = towards
+        self._towards = array("i", towards)
 
     @cached_property
     def array_m(self) -> FloatArray:
-        """`distance_m` as a (nodes,) array."""
-        return np.array(self.distance_m)
+        """`distance_m` as a (nodes,) array of the same memory."""
+        return np.asarray(self.distance_m)
 
     def path(self, start: int) -> list[int]:
         """Return the nodes from `start` to the goal, both included.
@@ -123,13 +124,14 @@ class Roadmap:
                     number[j, i] = len(points)
                     points.append((x, y))
         edges: list[list[tuple[int, float]]] = [[] for _ in points]
+        steps = [(dj, di, pitch_m * math.hypot(dj, di)) for dj, di in _STEPS]
         for (j, i), node in number.items():
-            for dj, di in _STEPS:
+            for dj, di, length_m in steps:
                 other = number.get((j + dj, i + di))
                 if other is not None and _segment_clear(grid, clear, points[node], points[other]):
-                    edges[node].append((other, pitch_m * math.hypot(dj, di)))
-        array = np.array(points, dtype=np.float64).reshape(-1, 2)
-        return cls(array, edges, clear=clear, grid=grid, clearance_m=clearance_m, pitch_m=pitch_m)
+                    edges[node].append((other, length_m))
+        places = np.array(points, dtype=np.float64).reshape(-1, 2)
+        return cls(places, edges, clear=clear, grid=grid, clearance_m=clearance_m, pitch_m=pitch_m)
 
     def __len__(self) -> int:
         return len(self.xy)

@@ -94,6 +94,7 @@ class Execution:
             return
         contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
         contract.phase, contract.aboard, contract.pose = body.phase, body.aboard, body.pose
+        self._state.orders[contract.order].energy_so_far_j = body.energy_j
         out.changed = True
 
     def _give_up(self, robot: RobotId, body: Decline | Abort, reason: str, now_ns: int, out: Outcome) -> str:
@@ -125,7 +126,7 @@ class Execution:
         late_s = seconds(now_ns - order.deadline_ns)
         state.end_order(order, OrderState.CANCELLED if brought_back else OrderState.SETTLED)
         order.contract = contract.id
-        order.measured_energy_j, order.settled_ns = body.energy_j, now_ns
+        order.measured_energy_j, order.evidence, order.settled_ns = body.energy_j, body.steps, now_ns
         order.note = "brought back" if brought_back else f"{late_s:.0f} s late" if late_s > 0 else ""
         order.levels = tuple(
             view.model_copy(update={"paid_uc": paid}) for view, paid in zip(order.levels, dues, strict=False)

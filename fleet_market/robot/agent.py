@@ -77,7 +77,7 @@ class Agent:
         self._dealer = Dealer(self.situation, self._voice, bidder, self._losses.replan)
         self._reseller = Reseller(self.situation, self._voice, bidder, self._dealer)
         self._learner = Learner(self.situation, self._voice)
-        self._reporter = Reporter(self.situation, self._voice)
+        self._reporter = Reporter(self.situation, self._voice, self._worker.meter)
 
     def _bidder(self) -> Bidder:
         config = self.config
@@ -102,6 +102,10 @@ class Agent:
     def price(self, lot: Errand, now_ns: int) -> Offer | Refusal:
         """Return what the robot would ask for a lot now, or why it would not; it asks for nothing by that."""
         return self._dealer.price(lot, now_ns)
+
+    def energy_so_far_j(self, task: Task) -> float | None:
+        """Return what was measured for a contract until now, joules; None where the battery has no meter."""
+        return self._worker.meter.so_far_j(task)
 
     def hear(self, message: MessageId, body: AnyBody, now_ns: int) -> list[Effect]:
         """Take a message of the market."""

@@ -138,7 +138,7 @@ class Dealer:
         if telemetry.silent or telemetry.link is not Link.UP:
             return Refusal(DeclineReason.SILENT, ", ".join(telemetry.silent) or "odom")
         if telemetry.grave is not None:
-            return Refusal(DeclineReason.FAULT, str(telemetry.grave))
+            return Refusal(DeclineReason.FAULT, printable(str(telemetry.grave)))
         if now.doing is Doing.FAULT or now_ns < now.wait_until_ns:
             return Refusal(DeclineReason.FAULT, "does not get on")
         if now.orphans or now.put_back is not None:

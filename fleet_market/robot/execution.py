@@ -57,7 +57,7 @@ class Worker:
     def __init__(self, situation: Situation, voice: Voice, bidder: Bidder) -> None:
         self._now, self._voice, self._bidder = situation, voice, bidder
         self.losses = Losses(situation, voice)
-        self._meter = Meter(situation, bidder.legs)
+        self.meter = Meter(situation, bidder.legs)
 
     # --- what comes next ------------------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class Worker:
         request = RouteRequest(request=self._voice.name("route"), pose=WirePose.of(pose), stops=stops)
         now.asked = Asked(request, goals, now_ns)
         self._voice.say("route", request)
-        self._meter.set_out(goals[0] if goals else None, pose, now_ns)
+        self.meter.set_out(goals[0] if goals else None, pose, now_ns)
         task = now.at_hand
         if task is not None and task.phase is Phase.QUEUED:
             task.phase = Phase.TO_PICKUP
@@ -222,7 +222,7 @@ class Worker:
             released=max(1, trip.released - trip.at),
             tol_rad=None if yaw is None else 0.1,
         )
-        self._meter.set_out(goal, pose, now_ns)
+        self.meter.set_out(goal, pose, now_ns)
         if goal is None:
             now.doing = Doing.HOMING
             self._start((go,), now_ns)
@@ -276,7 +276,7 @@ class Worker:
         task, telemetry = now.task(goal.visit.order), now.telemetry
         if task is None or telemetry is None or telemetry.pose is None:
             return
-        self._meter.arrived(task, telemetry.pose, now_ns)
+        self.meter.arrived(task, telemetry.pose, now_ns)
         before_kg = now.weighed[1] if now.weighed is not None and now.weighed[0] == goal.visit else None
         task.steps.append(_evidence(goal.visit, telemetry.pose, before_kg, telemetry.payload_kg, now_ns))
         now.weighed = None
@@ -288,16 +288,16 @@ class Worker:
 
     def _complete(self, task: Task, now_ns: int) -> None:
         now = self._now
-        energy_j, contract = round(task.energy_j, 1), task.award.contract
+        energy_j, contract = round(task.energy_j, 1) if task.metered else None, task.award.contract
         complete = Complete(contract=contract, steps=tuple(task.steps), energy_j=energy_j)
         self._voice.must_say("complete", complete, now_ns, contract)
         if task.legs:
             plan = TaskPlan(tuple(task.legs), task.dwell_s)
             quote = self._bidder.quote(plan)
-            now.done[contract] = Done(plan, quote, energy_j if now.metered else None, task.executed_s)
+            now.done[contract] = Done(plan, quote, energy_j, task.executed_s)
         while len(now.done) > MAX_UNSETTLED:
             now.done.pop(next(iter(now.done)))
-        self._record(task, energy_j if now.metered else None)
+        self._record(task, energy_j)
         now.forget(task)
 
     def _record(self, task: Task, energy_j: float | None) -> None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from fleet_market.body import Pose
 from fleet_market.errors import UnreachableError
+from fleet_market.ids import OrderId
 from fleet_market.protocol.messages import Fix
 from fleet_market.robot.legs import Legs
 from fleet_market.robot.records import fix
-from fleet_market.robot.situation import Goal, Situation
+from fleet_market.robot.situation import Drawn, Goal, Situation
 from fleet_market.robot.tasks import Task
 
 
@@ -23,7 +24,7 @@ from fleet_market.robot.tasks import Task
 class _Start:
     goal: Goal
     pose: Pose
-    energy_j: float
+    drawn: Drawn
     at_ns: int
     fix: Fix
 
@@ -41,14 +42,31 @@ class Meter:
             self._start = None
         elif self._start is None or self._start.goal != goal:
             at = fix(pose, self._now.telemetry, now_ns)
-            self._start = _Start(goal, pose, self._now.energy_out_j(), now_ns, at)
+            self._start = _Start(goal, pose, self._now.drawn(), now_ns, at)
+
+    def so_far_j(self, task: Task) -> float | None:
+        """Return what was measured for a task until now, the running leg included; None where there is no meter.
+
+        What a leg took that was given up for another goal is nobody's, as in `arrived`: the figure falls then.
+        """
+        now, start = self._now, self._start
+        if not (task.metered and now.metered):
+            return None
+        if start is None or start.goal.visit is None or task not in (riders := self._riders(start.goal.visit.order)):
+            return task.energy_j
+        energy_j, counted = now.drawn().since(start.drawn)
+        return task.energy_j + energy_j / len(riders) if counted else None
+
+    def _riders(self, order: OrderId) -> list[Task]:
+        """Return for whom a leg to a stop of `order` is driven."""
+        return [one for one in self._now.tasks if one.aboard or one.order == order]
 
     def arrived(self, task: Task, pose: Pose, now_ns: int) -> None:
         """Share out the leg that ends with a stop of `task` at `pose`, its loading or unloading included."""
         start, self._start = self._start, None
         if start is None or start.goal.place is None:
             return
-        riders = [one for one in self._now.tasks if one.aboard or one is task]
+        riders = self._riders(task.order)
         part = 1 / len(riders)
         for rider in riders:
             rider.fixes = rider.fixes or [start.fix]
@@ -60,11 +78,13 @@ class Meter:
             driven = []
         else:
             driven = way.plan(start.pose.yaw, self._now.contracted_kg())
+        energy_j, counted = self._now.drawn().since(start.drawn)
         for rider in riders:
             rider.legs += [
                 replace(leg, length_m=leg.length_m * part, turn_rad=leg.turn_rad * part, halts=leg.halts * part)
                 for leg in driven
             ]
             rider.dwell_s += self._now.config.type.handling_s * part
-            rider.energy_j += max(0.0, self._now.energy_out_j() - start.energy_j) * part
+            rider.energy_j += energy_j * part
+            rider.metered &= counted and "energy" in self._now.measures
             rider.executed_s += (now_ns - start.at_ns) / 1e9 * part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleet_market.body import Pose
 from fleet_market.protocol.messages import Position, Progress, WirePose
+from fleet_market.robot.metering import Meter
 from fleet_market.robot.situation import Doing, Situation
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
@@ -20,8 +21,8 @@ POSITION_S, RESTING_POSITION_S = 0.2, 1.0
 class Reporter:
     """Reports for one agent."""
 
-    def __init__(self, situation: Situation, voice: Voice) -> None:
-        self._now, self._voice = situation, voice
+    def __init__(self, situation: Situation, voice: Voice, meter: Meter) -> None:
+        self._now, self._voice, self._meter = situation, voice, meter
 
     def report(self, pose: Pose, now_ns: int) -> None:
         """Say what is due."""
@@ -29,14 +30,21 @@ class Reporter:
         for task in now.tasks:
             if now_ns - task.last_progress_ns >= _period_ns(task) or task.told != (task.phase, task.aboard):
                 task.last_progress_ns, task.told = now_ns, (task.phase, task.aboard)
-                progress = Progress(
-                    contract=task.award.contract, phase=task.phase, pose=WirePose.of(pose), aboard=task.aboard
-                )
-                self._voice.say("progress", progress)
+                self._voice.say("progress", self._progress(task, pose))
         moving = now.telemetry is not None and now.telemetry.moving
         if now_ns - now.last_position_ns >= ns(POSITION_S if moving else RESTING_POSITION_S):
             now.last_position_ns = now_ns
             self._voice.say("position", self._position(pose, moving=moving))
+
+    def _progress(self, task: Task, pose: Pose) -> Progress:
+        energy_j = self._meter.so_far_j(task)
+        return Progress(
+            contract=task.award.contract,
+            phase=task.phase,
+            pose=WirePose.of(pose),
+            aboard=task.aboard,
+            energy_j=None if energy_j is None else round(energy_j, 1),
+        )
 
     def _position(self, pose: Pose, *, moving: bool) -> Position:
         now = self._now

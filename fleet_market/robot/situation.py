@@ -61,6 +61,23 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """Energy drawn so far, joules, by two counts with zeros of their own; None where there is none."""
+
+    counted_j: float | None
+    derived_j: float | None
+    """From the state of charge."""
+
+    def since(self, start: Drawn) -> tuple[float, bool]:
+        """Return what was drawn since `start`, and whether it was counted: two counts are never mixed."""
+        if self.counted_j is not None and start.counted_j is not None:
+            return max(0.0, self.counted_j - start.counted_j), True
+        if self.derived_j is not None and start.derived_j is not None:
+            return max(0.0, self.derived_j - start.derived_j), False
+        return 0.0, False
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """Where the robot is to go next, and why."""
 
@@ -224,11 +241,9 @@ class Situation:
         """Whether the energy drawn is counted by a meter, not derived from the state of charge."""
         return "energy" in self.measures and self.telemetry is not None and self.telemetry.battery.energy_out_j is not None
 
-    def energy_out_j(self) -> float:
-        """Return the energy drawn so far: the battery's own counter, else what the state of charge tells."""
+    def drawn(self) -> Drawn:
+        """Return the energy drawn so far, by the battery's own counter and by its state of charge."""
         battery = None if self.telemetry is None else self.telemetry.battery
         if battery is None:
-            return 0.0
-        if battery.energy_out_j is not None:
-            return battery.energy_out_j
-        return -(battery.soc or 0.0) * self.memory.capacity_j
+            return Drawn(None, None)
+        return Drawn(battery.energy_out_j, None if battery.soc is None else -battery.soc * self.memory.capacity_j)

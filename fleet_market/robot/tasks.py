@@ -22,6 +22,8 @@ class Task:
     """Its share of the ways that were driven for it."""
     dwell_s: float = 0.0
     energy_j: float = 0.0
+    metered: bool = True
+    """Whether all of that was counted by a meter, and none of it derived from the state of charge."""
     executed_s: float = 0.0
     fixes: list[Fix] = field(default_factory=list)
     """Where the robot set out for it, and its stops so far."""

@@ -68,6 +68,15 @@ def test_an_order_that_expires_is_gone():
     assert ears.order(view(OrderState.EXPIRED), 99 * S) == [OrderGone("o1", 99 * S)]
 
 
+def test_an_order_that_goes_back_on_sale_is_heard_again():
+    ears = Ears(ZONE)
+    (first,) = ears.order(view(OrderState.OPEN), 11 * S)
+    for state in (OrderState.OPEN, OrderState.AWARDED, OrderState.EXECUTING):
+        assert ears.order(view(state), 12 * S) == []
+    (again,) = ears.order(view(OrderState.OPEN), 20 * S)
+    assert (again.order, again.task.start, again.seen_ns) == (first.order, first.task.start, 20 * S)
+
+
 def test_each_round_of_a_batch_is_a_market_of_its_own():
     asks = (
         AskRecord(robot="r1", owner="acme", ask_uc=3, outcome="won"),

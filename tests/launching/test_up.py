@@ -79,8 +79,11 @@ def test_what_a_fleet_tells_in_ros_is_recorded_until_it_has_ended(tmp_path, even
     try:
         eventually(lambda: "Ctrl-C ends everything" in up.text(), within_s=60)
         eventually(lambda: file.stat().st_size > 4096, within_s=60)  # the first chunk
-        up.process.send_signal(signal.SIGINT)
+        children = psutil.Process(up.process.pid).children(recursive=True)
+        up.process.send_signal(signal.SIGTERM)  # as a service manager ends it
         assert up.process.wait(30) == 0
+        assert psutil.wait_procs(children, timeout=5)[1] == []
+        assert len(children) == 7
     finally:
         up.process.kill()
         up.process.wait()

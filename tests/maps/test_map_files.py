@@ -80,3 +80,36 @@ def test_maps_that_others_drew_can_be_read_and_driven(name, share):
     roadmap = Roadmap.build(grid, clearance_m=0.35)
     main = (roadmap.component == roadmap.main_component).sum()
     assert main >= share * len(roadmap) > 0
+
+
+@pytest.mark.parametrize("comment", [b"", b"# made by hand\n", b"#\n# 0.05 m/cell\n"])
+def test_a_greymap_is_read_as_pillow_reads_it(tmp_path, comment):
+    pixels = np.random.default_rng(1).integers(0, 256, (7, 13), dtype=np.uint8)
+    (tmp_path / "map.pgm").write_bytes(b"P5\n" + comment + b"13 7\n255\n" + pixels.tobytes())
+    path = tmp_path / "map.yaml"
+    path.write_text("".join(f"{k}: {v}\n" for k, v in GOOD.items()))
+    by_hand = load_map(path)
+    with Image.open(tmp_path / "map.pgm") as opened:
+        assert np.array_equal(np.asarray(opened), pixels)
+        opened.save(tmp_path / "map.png")
+    path.write_text(path.read_text().replace("map.pgm", "map.png"))
+    by_pillow = load_map(path)
+    assert np.array_equal(by_hand.occupied, by_pillow.occupied)
+    assert np.array_equal(by_hand.free, by_pillow.free)
+
+
+@pytest.mark.parametrize(
+    ("content", "mend"),
+    [
+        (b"P5\n4 4\n255\n" + bytes(15), "readable PGM"),
+        (b"P5\n99999 99999\n255\n", "at most 64000000 cells"),
+        (b"P5\n0 4\n255\n", "at most 64000000 cells"),
+        (b"P5\n4\n", "readable PGM"),
+    ],
+)
+def test_a_broken_greymap_names_file_and_mend(tmp_path, content, mend):
+    path = write(tmp_path)
+    (tmp_path / "map.pgm").write_bytes(content)
+    with pytest.raises(InputError, match="image") as caught:
+        load_map(path)
+    assert mend in caught.value.mend

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import gamma, gammainc
 
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j, price
@@ -153,6 +154,14 @@ def test_the_long_run_rate_of_the_reference_example():
     for interval in (9_500.0, 11_500.0):
         other = AgeReplacement(250 * EUR_UC, 800 * EUR_UC, interval, 15_000.0, 2.0)
         assert other.rate_uc_per_h > gears.rate_uc_per_h
+
+
+@pytest.mark.parametrize("shape", [1.0, 1.3, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize("interval_h", [10.0, 1000.0, 3000.0])
+def test_the_mean_life_is_the_incomplete_gamma_functions(shape, interval_h):
+    whole = 1000.0 / shape * gamma(1 / shape)
+    expected = whole * gammainc(1 / shape, (interval_h / 1000.0) ** shape)
+    assert AgeReplacement(1, 2, interval_h, 1000.0, shape).mean_life_h == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_part_that_never_fails_costs_its_price_over_its_interval():

@@ -16,7 +16,7 @@ from fleet_market.errors import InputError
 from fleet_market.pricing import PlanLeg, Tariff, TaskPlan, duration_s, energy_j
 from fleet_market.pricing.health import PackAge, cycles_share, share_at
 from fleet_market.pricing.life import planned_life
-from fleet_market.protocol.messages import DeclineReason, OrderState
+from fleet_market.protocol.messages import Complete, DeclineReason, OrderState
 from fleet_market.robot.agent import Doing
 from fleet_market.robot.bidding import Refusal
 from fleet_market.robot.losses import GIVE_UP_FAULT_S
@@ -27,7 +27,7 @@ FLEET = load_fleet(Path(__file__).parents[2] / "launch/fleets/auto.yaml")
 CARRIER = FLEET.types["carrier"]
 TARIFF = Tariff(25_000_000)
 PLAN = TaskPlan((PlanLeg(20.0, 3.0, 2, 0.0), PlanLeg(15.0, 2.0, 1, 5.0)), 8.0)
-BROKEN = Fault("left_wheel", "CRITICAL", "over temperature")
+BROKEN = Fault("left_wheel", "CRITICAL", "over temperature\x07\n")
 WORN = Fault("brushes", "WARNING", "replace them soon")
 
 
@@ -49,6 +49,24 @@ def test_energy_that_is_derived_is_not_learned_as_if_it_were_measured():
     assert told["durations"] == metered.export()["durations"], "time is measured by both"
 
 
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_two_counts_of_energy_are_never_mixed(lost_first):
+    yard = Yard()
+    order = yard.order("o1", "shelf-a1", "shipping-1")
+    for body in yard.bodies.values():
+        body.meter = not lost_first
+    yard.until(lambda: order.robot is not None and yard.bodies[order.robot].moving)
+    yard.run(3)
+    for body in yard.bodies.values():
+        body.meter = lost_first
+    yard.until(lambda: order.state in OVER)
+    assert order.state is OrderState.SETTLED
+    yard.run(5)
+    (complete,) = (said for said in yard.said[order.robot] if isinstance(said, Complete))
+    assert complete.energy_j is None
+    assert yard.agents[order.robot].memory.calibration.view().tasks == 0
+
+
 def test_a_robot_with_a_grave_fault_asks_for_nothing_until_it_is_gone():
     yard = Yard()
     yard.tick()
@@ -60,7 +78,7 @@ def test_a_robot_with_a_grave_fault_asks_for_nothing_until_it_is_gone():
     agent = next(iter(yard.agents.values()))
     assert agent.doing is Doing.FAULT
     answer = agent.price(Errand(order.id, order.pickup, order.dropoff, 2.0, yard.now_ns + 10**12), yard.now_ns)
-    assert (answer.reason, answer.detail) == (DeclineReason.FAULT, "left_wheel: over temperature")
+    assert (answer.reason, answer.detail) == (DeclineReason.FAULT, "left_wheel: over temperature  ")
     for body in yard.bodies.values():
         body.faults = (WORN,)
     yard.until(lambda: order.state in OVER)

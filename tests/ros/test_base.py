@@ -45,7 +45,8 @@ robots: [{id: carrier-1, type: carrier, start: 2;4;0, soc: 0.5}]
 """
 MAP = "image: hall.pgm\nresolution: 0.1\norigin: [0, 0, 0]\nnegate: 0\noccupied_thresh: 0.65\nfree_thresh: 0.25\n"
 NAMESPACE = ("--ros-args", "-r", f"__ns:=/{ROBOT.ros_namespace}")
-HEAVY = ("scipy", "matplotlib", "pybullet", "fleet_market_sim")
+HEAVY = ("scipy", "numba", "matplotlib", "pybullet", "PIL", "numpy.random", "fleet_market_sim")
+"""What a robot's node does without: it is there once per robot, and must stay small."""
 
 
 class Simulator:

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.exceptions import InvalidHandle
 from robot_stage import Stage, at, until
+from std_msgs.msg import Float64
 
 from fleet_market_ros.composed import arguments_of, options_of, serve
 from fleet_market_ros.robot_agent import RobotNode
@@ -42,6 +45,7 @@ def parameters(files, mqtt_broker):
 async def test_each_has_its_namespace_and_all_become_active(parameters, executor):
     options = options_of(["--robots", *NAMES, "--parameters", str(parameters), "--executor", executor])
     states = {}
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # far fewer threads than robots
 
     def told(message):
         states.update({one.name: one.message for one in message.status})
@@ -53,6 +57,28 @@ async def test_each_has_its_namespace_and_all_become_active(parameters, executor
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize("executor", ["single", "events"])
+@pytest.mark.parametrize(
+    "error", [InvalidHandle("destroyed meanwhile"), ValueError("a callback's own fault")], ids=lambda e: type(e).__name__
+)
+async def test_an_error_in_rclpys_thread_leaves_no_node_deaf(domain, executor, error):
+    raised, answered = [], []
+
+    def fail():
+        raised.append(error)
+        raise error
+
+    async with Host([], executor) as host, Ros("one", host=host) as one, Ros("other", host=host) as other:
+        timer = one.node.create_timer(0.02, fail)
+        await until(lambda: raised)
+        other.subscribe(Float64, "/heard", answered.append)
+        speaker = one.publisher(Float64, "/heard")
+        await until(lambda: speaker.get_subscription_count() == 1)
+        speaker.publish(Float64(data=1.0))
+        await until(lambda: answered)
+        one.node.destroy_timer(timer)
 
 
 @pytest.mark.parametrize("executor", ["single", "events"])

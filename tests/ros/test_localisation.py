@@ -98,7 +98,7 @@ def test_messages_are_read_in_the_plane():
 
 
 def test_transforms_between_the_frames_of_map_and_odometry_are_taken_from_tf():
-    pytest.importorskip("rclpy")
+    pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy): `make setup` installs it from wheels, or source one")
     from fleet_market_ros.nav2 import DEFAULTS, Nav2Body
 
     body = Nav2Body(None, DEFAULTS, (None, None))

@@ -28,14 +28,15 @@ pytestmark = [
 
 
 @pytest.fixture
-async def robot(files, mqtt_broker):
+async def robot(files, mqtt_broker, request):
     """A market that runs, and a robot's node that bids in it."""
     fleet = (files / "fleet.yaml").read_text()
     daemon = Daemon(files, mqtt_broker)
     daemon.fleet.write_text(fleet)
     with daemon:
         await asyncio.to_thread(daemon.wait_ready)
-        async with stage(files, mqtt_broker, autostart=True) as it:
+        more = getattr(request, "param", {})
+        async with stage(files, mqtt_broker, autostart=True, **more) as it:
             await until(lambda: it.robot.node.label == "active")
             yield it
 
@@ -103,6 +104,8 @@ async def test_a_goal_is_posted_driven_and_settled_and_the_robot_tells_every_ste
     assert (answer.status, result.result, result.robot) == (GoalStatus.STATUS_SUCCEEDED, kind.SETTLED, "r1")
     assert 0 < result.price_uc <= 50_000_000
     assert result.finished.sec > 0
+    assert math.isnan(result.measured_j), "this robot has no meter"
+    assert [one[0] for one in proved(result)] == [msg.Evidence.PICKUP, msg.Evidence.DROPOFF]
     feedback = action.ExecuteTask.Feedback
     assert [step for step, _ in steps] == sorted(step for step, _ in steps)
     assert (feedback.EXECUTING, "r1") in steps
@@ -122,6 +125,40 @@ async def test_a_goal_is_posted_driven_and_settled_and_the_robot_tells_every_ste
     await until(lambda: heard["state"][-1].settled == 1)
     assert heard["state"][-1].earned_uc == result.price_uc
     assert heard["state"][-1].market == msg.MarketState.MARKET_OPEN
+
+
+def proved(result):
+    """Return the steps that a result proves, each with its place and whether the load was weighed."""
+    told = [(one.kind, one.pose.pose.position.x, one.pose.pose.position.y, one.weighed) for one in result.evidence]
+    assert [one.pose.header.frame_id for one in result.evidence] == ["map"] * len(told)
+    stamps = [one.pose.header.stamp.sec for one in result.evidence]
+    assert stamps == sorted(stamps)
+    assert not stamps or 0 < stamps[-1] <= result.finished.sec
+    return told
+
+
+@pytest.mark.parametrize("robot", [{"driver_settings.metered": True, "driver_settings.speed": 2.0}], indirect=True)
+async def test_feedback_tells_the_energy_so_far_and_the_result_the_evidence_that_the_market_has_verified(robot, gateway):
+    heard, told = hear(robot), []
+    goal = await send(robot, task("t1"), lambda f: told.append((f.step, f.energy_so_far_j, f.predicted_rest_j)))
+    result = (await future(robot, goal.get_result_async())).result
+    kind = msg.Evidence
+    view = await gateway.customer.view("t1")
+    assert [one[0] for one in proved(result)] == [kind.PICKUP, kind.DROPOFF]
+    for (_, x, y, weighed), place in zip(proved(result), (view.pickup, view.dropoff), strict=True):
+        assert math.hypot(x - place.x, y - place.y) <= place.radius_m + 0.1
+        assert weighed
+    taken = [one.payload_after_kg - one.payload_before_kg for one in result.evidence]
+    assert taken == pytest.approx([2.0, -2.0])
+    at_work = [(so_far, rest) for step, so_far, rest in told if step == action.ExecuteTask.Feedback.EXECUTING]
+    metered = [(so_far, rest) for so_far, rest in at_work if not math.isnan(so_far)]
+    figures = [so_far for so_far, _ in metered]
+    assert figures == sorted(figures)
+    assert 0 < figures[-1] <= result.measured_j
+    expected = view.predicted_energy_j
+    assert all(rest == pytest.approx(max(0.0, expected - so_far)) for so_far, rest in metered)
+    await until(lambda: heard["settled"])
+    assert heard["settled"][0].measured_j == pytest.approx(result.measured_j)
 
 
 async def test_a_cancelled_goal_takes_the_task_back(robot, gateway):

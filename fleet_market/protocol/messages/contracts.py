@@ -81,6 +81,8 @@ class Progress(Body):
     pose: WirePose
     aboard: bool
     """Whether the parcel is on the robot."""
+    energy_j: Joules | None = None
+    """Measured battery energy of its ways so far, as in `Complete`; null: the robot's battery has no meter."""
 
 
 class StepEvidence(Body):
@@ -101,9 +103,9 @@ class Complete(Body):
     type: Literal["complete"] = "complete"
     contract: ContractId
     steps: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)]
-    energy_j: Joules
-    """Battery energy of the ways to its stops: measured, or derived from the state of charge where there is no meter. That
-    of a way with several parcels aboard is shared out in equal parts."""
+    energy_j: Joules | None
+    """Measured battery energy of the ways to its stops; that of a way with several parcels aboard is shared out in equal
+    parts. Null: the robot's battery has no meter; what its state of charge tells is too coarse to be called measured."""
 
 
 class Abort(Body):

@@ -9,11 +9,13 @@ from pydantic import Field
 
 from fleet_market.ids import CallId, ContractId, CustomerId, OrderId, OwnerId, RobotId
 from fleet_market.protocol.messages.asks import DeclineReason
+from fleet_market.protocol.messages.contracts import StepEvidence
 from fleet_market.protocol.messages.fields import (
     MAX_GROUP,
     MAX_LEVELS,
     MAX_PRICE_UC,
     MAX_PRIORITY,
+    MAX_STOPS,
     MAX_TRADES_TOLD,
     Body,
     Count,
@@ -136,7 +138,10 @@ class OrderView(Body):
     ask_uc: Price | None = None
     price_uc: Price | None = None
     predicted_energy_j: Joules | None = None
+    energy_so_far_j: Joules | None = None
+    """What the robot at work has measured so far, as it last said; null: nothing yet, or its battery has no meter."""
     measured_energy_j: Joules | None = None
+    """What it took in all; null: not done, or not measured."""
     awarded_ns: TimeNs | None = None
     settled_ns: TimeNs | None = None
     note: Text = ""
@@ -146,6 +151,8 @@ class OrderView(Body):
     group: OrderId | None = None
     refund_uc: Price = 0
     """Returned by those who had promised it for less and did not do it."""
+    evidence: Annotated[tuple[StepEvidence, ...], Field(max_length=MAX_STOPS)] = ()
+    """Of an order that was paid: what proved it, as the robot measured it and the market verified it."""
 
 
 class OrderReply(Body):

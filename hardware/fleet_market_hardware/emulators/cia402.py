@@ -11,7 +11,7 @@ import canopen
 
 from fleet_market_hardware.bases.cia402 import standard_dictionary
 from fleet_market_hardware.emulators.plant import Plant
-from fleet_market_hardware.emulators.pty_device import TICK_S, Faults
+from fleet_market_hardware.emulators.pty_device import MOST_S, TICK_S, Faults
 
 COUNTS_PER_TURN = 10_000.0
 OUR_HEARTBEAT = 0x77F
@@ -70,7 +70,7 @@ class Cia402Emulator:
             now = time.monotonic()
             if now - self._heard_s > self._limit_s:
                 self.plant.target = [0.0, 0.0]
-            self.plant.advance(now - last)
+            self.plant.advance(min(now - last, MOST_S))
             last = now
 
     def _told(self, side: int, *, index: int, **_rest: Any) -> int | None:

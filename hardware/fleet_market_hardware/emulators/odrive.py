@@ -12,7 +12,7 @@ from typing import Any, Self
 import can
 
 from fleet_market_hardware.emulators.plant import Plant
-from fleet_market_hardware.emulators.pty_device import TICK_S, Faults
+from fleet_market_hardware.emulators.pty_device import MOST_S, TICK_S, Faults
 
 WATCHDOG_S = 0.15
 """As the docs ask to set it."""
@@ -59,7 +59,7 @@ class ODriveEmulator:
             if message is not None and not self.faults.mute and not message.is_extended_id:
                 self._take(message)
             now = time.monotonic()
-            self._advance(now - last)
+            self._advance(min(now - last, MOST_S))
             last = now
             if self.faults.mute:
                 continue

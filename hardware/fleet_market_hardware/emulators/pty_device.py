@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from typing import Self
 
 TICK_S = 0.005
+MOST_S = 0.05
+"""Time that passes for an emulator between two ticks at most: one that was held up by its machine stands meanwhile, and its
+wheels do not jump."""
 READ_BYTES = 4096
 
 
@@ -97,7 +100,7 @@ class PtyDevice:
                 data = b""
             now = time.monotonic()
             with self._lock:
-                said = self.advance(now - last)
+                said = self.advance(min(now - last, MOST_S))
                 if data and not self.faults.mute:
                     said += self.receive(data)
             last = now

@@ -17,6 +17,7 @@ from pathlib import Path
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId
+from fleet_market_ros.memory import share_one_heap
 from fleet_market_ros.robot_agent import RobotNode
 from fleet_market_ros.ros import Host
 
@@ -77,6 +78,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     """Run until SIGINT or SIGTERM."""
+    share_one_heap()
     try:
         run_until_signal(serve(options_of(sys.argv[1:])))
     except FleetMarketError as error:

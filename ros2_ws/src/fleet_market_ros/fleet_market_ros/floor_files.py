@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from fleet_market.maps.surfaces import Surfaces
 from fleet_market.robot.agent import AgentConfig
 from fleet_market.robot.fleet import Fleet
 from fleet_market.robot.floor import Floor, lay_out
+
+_reading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ def ground_of(fleet_file: Path, map_file: Path, robot: RobotId) -> Ground:
     InputError
         If a file is not there or wrong, or the fleet has no such robot.
     """
-    fleet, floor, surfaces, places = _read(fleet_file, map_file, _changed_ns(fleet_file), _changed_ns(map_file))
+    with _reading:  # else all robots of a process read the same file at once
+        fleet, floor, surfaces, places = _read(fleet_file, map_file, _changed_ns(fleet_file), _changed_ns(map_file))
     found = next((one for one in fleet.robots if one.id == robot), None)
     if found is None:
         known = ", ".join(one.id for one in fleet.robots[:10])

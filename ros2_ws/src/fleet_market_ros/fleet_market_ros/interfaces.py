@@ -12,10 +12,21 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped
 from pydantic import ValidationError
 
 from fleet_market.errors import FleetMarketError, InputError
-from fleet_market.protocol.messages import ASK_PARTS, Band, DeclineReason, FieldError, Phase, Place, PostOrder
+from fleet_market.protocol.messages import (
+    ASK_PARTS,
+    Band,
+    DeclineReason,
+    FieldError,
+    Phase,
+    Place,
+    PostOrder,
+    StepEvidence,
+    WirePose,
+)
 from fleet_market.robot.bidding import Offer, Refusal
 from fleet_market.robot.situation import Doing
 from fleet_market.robot.tasks import Task
@@ -115,7 +126,33 @@ def place_of(ros: Interfaces, place: Place) -> Any:
     )
 
 
-def contract_of(ros: Interfaces, task: Task) -> Any:
+def known(value: float | None) -> float:
+    """Return a figure as messages of ROS carry it: NaN where it is not known."""
+    return math.nan if value is None else float(value)
+
+
+def pose_of(pose: WirePose, now_ns: int) -> Any:
+    """Return a pose in the map's frame."""
+    stamped = PoseStamped()
+    stamped.header.frame_id, stamped.header.stamp = "map", time_of(now_ns)
+    stamped.pose.position.x, stamped.pose.position.y = pose.x, pose.y
+    stamped.pose.orientation.z, stamped.pose.orientation.w = math.sin(pose.yaw / 2), math.cos(pose.yaw / 2)
+    return stamped
+
+
+def evidence_of(ros: Interfaces, step: StepEvidence) -> Any:
+    """Return what proves a step."""
+    kind = ros.msg.Evidence
+    return kind(
+        kind=kind.PICKUP if step.kind == "pickup" else kind.DROPOFF,
+        pose=pose_of(step.pose, step.at_ns),
+        weighed=step.payload_before_kg is not None and step.payload_kg is not None,
+        payload_before_kg=known(step.payload_before_kg),
+        payload_after_kg=known(step.payload_kg),
+    )
+
+
+def contract_of(ros: Interfaces, task: Task, energy_so_far_j: float | None) -> Any:
     """Return a contract as its robot has it."""
     award = task.award
     return ros.msg.Contract(
@@ -127,7 +164,7 @@ def contract_of(ros: Interfaces, task: Task) -> Any:
         price_uc=award.price_uc,
         ask_uc=award.ask_uc,
         energy_j=award.energy_j,
-        energy_so_far_j=task.energy_j,
+        energy_so_far_j=known(energy_so_far_j),
         deadline=time_of(award.deadline_ns),
         phase=list(Phase).index(task.phase),
         aboard=task.aboard,

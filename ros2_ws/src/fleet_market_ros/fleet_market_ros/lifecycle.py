@@ -2,7 +2,9 @@
 
 rclpy's own lifecycle node calls its transitions in the thread that spins: one that waited for telemetry, or for a task to
 be finished, would keep the telemetry away for which it waits. Here `change_state` is answered by a coroutine, the state
-machine of rcl is moved in a thread of its own, and rclpy's thread stays free.
+machine of rcl is moved in a thread of its own, and rclpy's thread stays free. It is none of the event loop's own threads:
+they are few, each transition would hold one, and what the transitions of many nodes want done in such a thread themselves
+would never be begun.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from lifecycle_msgs.srv import ChangeState
@@ -79,13 +82,15 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no type
             log.warning("%s refused: another transition is under way", name)
             return False
         self._busy, self.trouble = True, None
+        thread = ThreadPoolExecutor(1, "transition")
         try:
             trigger = getattr(self, f"trigger_{name}")
-            return bool(await asyncio.to_thread(trigger) == TransitionCallbackReturn.SUCCESS)
+            return bool(await self._loop.run_in_executor(thread, trigger) == TransitionCallbackReturn.SUCCESS)
         except Exception as error:  # noqa: BLE001 - rcl refuses by an error of its own
             log.warning("%s refused: %s", name, error)
             return False
         finally:
+            thread.shutdown(wait=False)
             self._busy = False
 
     async def _on_change_state(self, request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:

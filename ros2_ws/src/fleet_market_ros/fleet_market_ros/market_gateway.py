@@ -240,13 +240,12 @@ class Gateway:
 
     def _feedback(self, view: OrderView) -> Any:
         kind = self._kinds.action.ExecuteTask.Feedback
-        predicted = view.predicted_energy_j if view.state is OrderState.AWARDED else None
         return kind(
             step=getattr(kind, STEPS[view.state]),
             robot=view.robot or "",
             price_uc=view.price_uc or 0,
-            energy_so_far_j=_known(view.measured_energy_j),
-            predicted_rest_j=_known(predicted),
+            energy_so_far_j=interfaces.known(view.energy_so_far_j),
+            predicted_rest_j=interfaces.known(_rest_j(view)),
             attempts=view.attempts,
         )
 
@@ -256,14 +255,18 @@ class Gateway:
             result=getattr(kind, ENDS[view.state]),
             robot=view.robot or "",
             price_uc=view.price_uc or 0,
-            measured_j=_known(view.measured_energy_j),
+            measured_j=interfaces.known(view.measured_energy_j),
             finished=interfaces.time_of(view.settled_ns or 0),
+            evidence=[interfaces.evidence_of(self._kinds, step) for step in view.evidence],
             note=view.note,
         )
 
 
-def _known(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+def _rest_j(view: OrderView) -> float | None:
+    """Return what the rest will take: what the robot expected when it asked, less what it has measured since."""
+    if view.predicted_energy_j is None or view.state is not OrderState.EXECUTING:
+        return view.predicted_energy_j
+    return None if view.energy_so_far_j is None else max(0.0, view.predicted_energy_j - view.energy_so_far_j)
 
 
 async def serve(arguments: Sequence[str]) -> None:

@@ -131,18 +131,20 @@ class MarketSide:
             bidding=now.bidding and self._robot.node.label == "active",
             doing=interfaces.DOINGS.index(now.doing),
             soc=math.nan if soc is None else float(soc),
-            contracts=[interfaces.contract_of(ros, task) for task in now.tasks],
+            contracts=[interfaces.contract_of(ros, task, daemon.agent.energy_so_far_j(task)) for task in now.tasks],
             settled=self._settled,
             earned_uc=self._earned_uc,
         )
 
     def _tell_contracts(self, ros: Interfaces) -> None:
         daemon = self._robot.daemon
-        for task in daemon.agent.tasks if daemon is not None else ():
+        if daemon is None:
+            return
+        for task in daemon.agent.tasks:
             phase = (str(task.phase), task.aboard)
             if self._phases.get(task.award.contract) != phase:
                 _keep(self._phases, task.award.contract, phase)
-                self._contract.publish(interfaces.contract_of(ros, task))
+                self._contract.publish(interfaces.contract_of(ros, task, daemon.agent.energy_so_far_j(task)))
 
     def _on_hear(self, body: AnyBody) -> None:
         ros = self._interfaces

@@ -36,6 +36,7 @@ from fleet_market_ros.diagnostics import Diagnostics
 from fleet_market_ros.floor_files import ground_of
 from fleet_market_ros.lifecycle import ManagedNode
 from fleet_market_ros.market_side import MarketSide
+from fleet_market_ros.memory import share_one_heap
 from fleet_market_ros.parameters import Declared, Parameters
 from fleet_market_ros.ros import Host, Ros
 from fleet_market_ros.wire import check_broker
@@ -282,6 +283,7 @@ async def serve() -> None:
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
+    share_one_heap()
     try:
         run_until_signal(serve())
     except FleetMarketError as error:

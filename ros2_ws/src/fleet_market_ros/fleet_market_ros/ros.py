@@ -7,20 +7,24 @@ never awaited on the loop: it would busy-wait. Several nodes may share one `Host
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+
+log = logging.getLogger("ros")
 
 Message = TypeVar("Message")
 ExecutorName = Literal["single", "events"]
@@ -81,11 +85,20 @@ class Host:
         return SingleThreadedExecutor(context=self.context)
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            if self._kind == "single":
-                self.executor.spin()
-            while self._kind == "events" and not self._ended.done():
-                self.executor.spin_until_future_complete(self._ended, timeout_sec=WAKE_S)
+        """Spin to the end, whatever a callback raises: one error must not make all nodes of a process deaf."""
+        while self.context.ok() and not self._ended.done():
+            try:
+                if self._kind == "single":
+                    self.executor.spin()
+                else:
+                    self.executor.spin_until_future_complete(self._ended, timeout_sec=WAKE_S)
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                log.debug("something was taken back while the executor looked at it; it looks again")
+            except Exception:
+                log.exception("an error in rclpy's thread; it goes on")
+                time.sleep(WAKE_S)
 
 
 class Ros:
