@@ -26,7 +26,20 @@ class Demo:
     def __init__(self, folder, orders, *options):
         (folder / "orders.csv").write_text(HEADER + orders)
         self.out = folder / "out"
-        arguments = [COMMAND, "demo", "--orders", folder / "orders.csv", "--out", self.out, "--speed", "3", *options]
+        # A shell that starts tests in the background has them ignore Ctrl-C, and all that they start.
+        heeding = ["env", "--default-signal=INT"]
+        arguments = [
+            *heeding,
+            COMMAND,
+            "demo",
+            "--orders",
+            folder / "orders.csv",
+            "--out",
+            self.out,
+            "--speed",
+            "3",
+            *options,
+        ]
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
         self.lines = []
 
