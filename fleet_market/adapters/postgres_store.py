@@ -46,6 +46,9 @@ MAX_ZONE = 63 - len(f"{SCHEMA}_")
 """Longer names of schemas are cut off by PostgreSQL."""
 LOCK = 0x464D4B54
 """"FMKT": the first number of our advisory locks; the second is that of the zone."""
+LOCK_WAIT = "2s"
+"""The server notices a moment later that a daemon was killed; one that is started again at once waits for that."""
+
 _SETTINGS = {
     "application_name": "fleet-market", "connect_timeout": 10, "keepalives_idle": 5, "keepalives_interval": 2,
     "keepalives_count": 3, "tcp_user_timeout": 10_000,
@@ -349,9 +352,11 @@ def lock_of(zone: ZoneId) -> tuple[int, int]:
 
 def _take_lock(db: Db, name: str, zone: ZoneId, *, shared: bool) -> None:
     lock = lock_of(zone)
-    how = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
-    row = db.execute(sql(f"SELECT {how}(%s, %s)"), lock).fetchone()
-    if row is None or row[0]:
+    if shared:
+        row = db.execute("SELECT pg_try_advisory_lock_shared(%s, %s)", lock).fetchone()
+        if row is None or row[0]:
+            return
+    elif _wait_for_lock(db, lock):
         return
     holder = db.execute(
         "SELECT a.pid, coalesce(host(a.client_addr), 'a local socket') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
@@ -361,6 +366,18 @@ def _take_lock(db: Db, name: str, zone: ZoneId, *, shared: bool) -> None:
     ).fetchone()
     who = "unknown" if holder is None else f"server process {holder[0]}, from {holder[1]}"
     raise StoreError(f"{name}: another market daemon ({who}) has this database open: stop it first")
+
+
+def _wait_for_lock(db: Db, lock: tuple[int, int]) -> bool:
+    """Take a lock alone; return whether it was to be had within `LOCK_WAIT`."""
+    db.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_WAIT,))
+    try:
+        db.execute("SELECT pg_advisory_lock(%s, %s)", lock)
+    except psycopg.errors.LockNotAvailable:
+        return False
+    finally:
+        db.execute("SELECT set_config('lock_timeout', '0', false)")
+    return True
 
 
 def _insist_on_durability(db: Db, name: str) -> None:

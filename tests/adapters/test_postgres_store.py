@@ -1,6 +1,8 @@
 """What is special about PostgreSQL: the server, its settings, the way to it."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,6 +41,21 @@ def test_a_reader_of_an_empty_database_makes_nothing_there(postgres_address):
         open_reader(postgres_address)
     with psycopg.connect(postgres_address) as db:
         assert db.execute("SELECT to_regnamespace('fleet_market')").fetchone() == (None,)
+
+
+def test_a_start_waits_for_the_end_of_the_session_of_a_daemon_that_was_killed(postgres_address):
+    import psycopg
+
+    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    former = open_store(postgres_address)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(postgres_address, autocommit=True) as watch:
+        again = pool.submit(open_store, postgres_address)
+        end_s = time.monotonic() + 10
+        while not watch.execute(waiting).fetchone():
+            assert not again.done()
+            assert time.monotonic() < end_s
+        former.close()
+        again.result().close()
 
 
 def test_a_server_that_does_not_sync_is_refused(postgres_cluster, postgres_address):
