@@ -59,7 +59,9 @@ class JobRunner:
     def __init__(self, spec: DriverSpec, body: Body) -> None:
         self.spec, self._body = spec, body
         self._job: Job | None = None
+        self._ending: asyncio.Future[Result] | None = None
         self._running: asyncio.Task[Result] | None = None
+        """The task of the job, as long as `stop` may cancel it."""
         self._released = self._passed = 0
         self._estop = False
 
@@ -99,7 +101,17 @@ class JobRunner:
         """Run `job`; `deadline_s` is in the robot's own time from now. See `RobotDriver.run`."""
         if refusal := self._refusal(job):
             return Result(job.id, End.REJECTED, 0, refusal)
-        self._job = job
+        self._job, self._ending = job, asyncio.get_running_loop().create_future()
+        result = Result(job.id, End.CANCELLED, 0, "stopped")
+        try:
+            result = await self._see_through(job, deadline_s, on_step)
+            return result
+        finally:
+            self._ending.set_result(result)
+            self._job = self._ending = self._running = None
+            self._passed = self._released = 0
+
+    async def _see_through(self, job: Job, deadline_s: float, on_step: Callable[[int, str], None] | None) -> Result:
         done = 0
         try:
             end_ns = self._body.telemetry().stamp_ns + round(deadline_s * 1e9)
@@ -108,19 +120,21 @@ class JobRunner:
                 await (self._go(step, end_ns) if isinstance(step, Go) else self._act(step, end_ns))
                 if on_step is not None:
                     on_step(done, type(step).__name__.lower())
-            return Result(job.id, End.DONE, len(job.steps), standstill=await self._halt())
+            return Result(job.id, End.DONE, len(job.steps), standstill=await self._halt_for_good())
         except JobError as trouble:
             if trouble.end is End.LOST:
                 await self._brake()  # whether it hears is not known
                 return Result(job.id, trouble.end, done, trouble.reason)
-            return Result(job.id, trouble.end, done, trouble.reason, await self._halt())
+            return Result(job.id, trouble.end, done, trouble.reason, await self._halt_for_good())
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-            return Result(job.id, End.CANCELLED, done, "stopped", await self._halt())
-        finally:
-            self._job = self._running = None
-            self._passed = self._released = 0
+            return Result(job.id, End.CANCELLED, done, "stopped", await self._halt_for_good())
+
+    async def _halt_for_good(self) -> bool:
+        """Halt at a job's end: `stop` has nothing to cancel from here on."""
+        self._running = None
+        return await self._halt()
 
     def _refusal(self, job: Job) -> str:
         """Return why a job is not begun; empty if it is."""
@@ -132,13 +146,16 @@ class JobRunner:
 
     async def stop(self, *, timeout_s: float) -> bool:
         """End the running job; True only if telemetry shows standstill."""
+        job, ending = self._job, self._ending
+        if job is None or ending is None:
+            return await self._halt(timeout_s)
         if self._running is not None:
             self._running.cancel()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    while self._job is not None:
-                        await self._body.next_telemetry(self._body.telemetry().seq, timeout_s=timeout_s)
-        return await self._halt(timeout_s)
+            self._running = None
+        await asyncio.wait([ending], timeout=timeout_s)
+        if ending.done() and ending.result().standstill is not None:
+            return ending.result().standstill is True
+        return self._job in {None, job} and await self._halt(timeout_s)
 
     async def estop(self, *, engage: bool = True) -> None:
         """Latch or release an emergency stop. A stop by software: not a safety function in the sense of ISO 3691-4."""

@@ -68,6 +68,29 @@ async def test_a_stop_ends_the_job_with_proof_of_standstill():
     assert (await run(driver, go())).end is End.DONE
 
 
+async def test_a_stop_leaves_the_next_job_alone():
+    driver, base = follower()
+
+    async def drive_twice():
+        first = await run(driver, go())
+        return first.end, (await run(driver, go())).end
+
+    running = asyncio.ensure_future(drive_twice())
+    await until(lambda: driver.passed() == 5)
+    assert await driver.stop(timeout_s=10)
+    assert base.telemetry().pose.x < 3.0
+    assert await running == (End.CANCELLED, End.DONE)
+
+
+async def test_two_stops_at_once_end_one_job_with_proof_of_standstill():
+    driver, base = follower()
+    running = asyncio.ensure_future(run(driver, go()))
+    await until(lambda: driver.passed() == 5)
+    assert await asyncio.gather(driver.stop(timeout_s=10), driver.stop(timeout_s=10)) == [True, True]
+    assert not base.telemetry().moving
+    assert ((await running).end, running.result().standstill) == (End.CANCELLED, True)
+
+
 async def test_a_second_job_and_a_job_under_emergency_stop_are_rejected():
     driver, base = follower()
     running = asyncio.ensure_future(run(driver, go()))
