@@ -22,7 +22,7 @@ settings.register_profile("repeatable", settings.get_profile("new_examples"), de
 settings.load_profile("repeatable")
 
 
-def wait_until(condition: Callable[[], object], within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], within_s: float = 30.0) -> None:
     """Wait until `condition` holds; fail after `within_s`."""
     deadline = time.monotonic() + within_s
     while not condition():
