@@ -27,7 +27,7 @@ from fleet_market.errors import BrokerError, InputError, ProtocolError
 from fleet_market.ids import CallId, Identifier, MessageId, PartyName, ZoneId, derive
 from fleet_market.oracle import Knowledge, fair_bands
 from fleet_market.oracle.sale import Fees
-from fleet_market.oracle.terms import FairQuote, Observation, Question
+from fleet_market.oracle.terms import CalibrationDrift, FairQuote, Observation, Question
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import (
@@ -229,7 +229,9 @@ class Oracle:
             log.warning("passed over: a record of %s came on %s", record.robot, topic)
             return
         self._proofs.log.directory = self.guard.gate.directory
-        self._proofs.hear(record, self._now_ns, self.guard.unix_s())
+        for finding in self._proofs.hear(record, self._now_ns, self.guard.unix_s()):
+            if finding.excess > -1:
+                self._take(CalibrationDrift(finding.robot, self.config.zone, self._now_ns, 1 + finding.excess))
 
     async def _hear(self, transport: MqttTransport, body: AnyBody) -> None:
         match body:

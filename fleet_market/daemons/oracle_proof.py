@@ -10,7 +10,7 @@ from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId
 from fleet_market.oracle.evidence import EvidenceLog
 from fleet_market.oracle.plausibility import PlausibilityWatch
-from fleet_market.oracle.residuals import EnergyWatch
+from fleet_market.oracle.residuals import EnergyFinding, EnergyWatch
 from fleet_market.protocol.gate import Verify
 from fleet_market.protocol.messages import TelemetryRecord
 from fleet_market.protocol.registry import Directory
@@ -51,24 +51,24 @@ class Proofs:
         """Robots whose records do not fit: they have no part in fees."""
         return self._energy.suspects | self._contradicted
 
-    def hear(self, record: TelemetryRecord, now_ns: int, unix_s: float) -> None:
-        """Take a record, or say in the log why it is refused."""
+    def hear(self, record: TelemetryRecord, now_ns: int, unix_s: float) -> list[EnergyFinding]:
+        """Take a record, or say in the log why it is refused; return how robots' energy now fits their ways."""
         try:
             taken = self.log.hear(record, now_ns, unix_s)
         except ProtocolError as error:
             log.warning("no evidence: %s", error)
-            return
-        for index in (*taken, *self.log.tick(now_ns)):
-            self._watch(self.log.open(index).record)
+            return []
+        findings = [self._watch(self.log.open(index).record) for index in (*taken, *self.log.tick(now_ns))]
+        return [finding for finding in findings if finding is not None]
 
     def summary(self, now_ns: int) -> tuple[str, int, float] | None:
         """Return root, number of records and age in seconds, as a quote carries them."""
         return self.log.summary(now_ns)
 
-    def _watch(self, record: TelemetryRecord) -> None:
+    def _watch(self, record: TelemetryRecord) -> EnergyFinding | None:
         name = self._type_of.get(record.robot, "")
         if (kind := self._types.get(name)) is None:
-            return
+            return None
         finding = self._energy.hear(record, name)
         if finding is not None and finding.alarm:
             log.warning("%s uses %.0f %% more energy than its way takes", record.robot, 100 * finding.excess)
@@ -78,3 +78,4 @@ class Proofs:
         for contradiction in contradictions:
             log.warning("%s contradicts itself: %s, %s", record.robot, contradiction.rule, contradiction.detail)
         (self._contradicted.add if contradictions else self._contradicted.discard)(record.robot)
+        return finding

@@ -198,7 +198,7 @@ def _with_words(quote: FairQuote, view: ZoneView, privacy: Privacy, later_s: flo
     drifted = sum(abs(factor - 1) > DRIFTED for factor in view.fleet.drift.values())
     if len(view.fleet.drift) >= privacy.least_robots:
         reasons.append(
-            f"{drifted} of {len(view.fleet.drift)} robots use over {DRIFTED:.0%} more or less energy than planned"
+            f"{drifted} of {len(view.fleet.drift)} robots use over {DRIFTED:.0%} more or less energy than their type"
         )
     if quote.robots < privacy.least_robots and not later_s:
         unknown.append(

@@ -168,7 +168,7 @@ class ResourceLoad:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationDrift:
-    """How much more energy a robot used than its own model said, as a factor: private."""
+    """How much more energy a robot used lately than others of its type would have, as a factor: private."""
 
     robot: RobotId
     zone: ZoneId

@@ -10,7 +10,8 @@ from fleet_market.daemons.oracle import Oracle, OracleConfig
 from fleet_market.daemons.oracle_ears import MAX_ANSWER_BYTES, Ears, answer_of, question_of
 from fleet_market.daemons.oracle_proof import Proofs
 from fleet_market.ids import CallId, ContractId, RobotId, ZoneId
-from fleet_market.oracle.terms import ClosedBatch, FairQuote, OrderGone, OrderSeen, RobotState, Settlement
+from fleet_market.oracle.residuals import EnergyWatch
+from fleet_market.oracle.terms import CalibrationDrift, ClosedBatch, FairQuote, OrderGone, OrderSeen, RobotState, Settlement
 from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, Envelope, encode
 from fleet_market.protocol.messages import (
     AskRecord,
@@ -175,6 +176,26 @@ def test_a_quote_carries_the_root_of_what_was_heard_and_pays_no_robot_whose_reco
     oracle._keep(fast, "mkt/1/from/r1/main/telemetry")
     assert proofs.suspects == {"r1"}
     assert dict(oracle.answer(ASKED).used) == {"r2": 5}
+
+
+def test_what_it_knows_is_told_how_a_robots_energy_has_drifted_once_records_suffice():
+    heard = []
+    seer = Told()
+    seer.hear = lambda observation, now_ns: heard.append((observation, now_ns))
+    oracle = Oracle(OracleConfig("127.0.0.1", 1), seer)
+    oracle._now_ns = 1000 * S
+    oracle._proofs.know(RobotId("r1"), "carrier")
+    made, previous = [], GENESIS
+    for seq, energy_j in enumerate((400.0, 400.0, 400.0, 40.0), 5):
+        made.append(record(seq, previous, energy_j))
+        previous = record_hash(made[-1])
+        oracle._keep(made[-1], "mkt/1/from/r1/main/telemetry")
+    drifts = [observation for observation, _ in heard]
+    assert [(type(d), d.robot, d.zone, d.seen_ns) for d in drifts] == [(CalibrationDrift, "r1", "main", 1000 * S)] * 2
+    assert drifts[0].factor > drifts[1].factor > 0
+    typical = EnergyWatch(shipped_types())
+    findings = [typical.hear(one, "carrier") for one in made]
+    assert [d.factor for d in drifts] == [1 + finding.excess for finding in findings[2:]]
 
 
 def test_the_longest_opening_fits_into_what_an_oracle_may_send():
