@@ -89,7 +89,7 @@ class Search:
         if any(not leg.goals for leg in legs):
             return None
         roadmap = self._roadmap
-        trees = [roadmap.to(leg.goals).distance_m for leg in legs]
+        trees = [roadmap.to(leg.goals).all_m for leg in legs]
         rest_s = [0.0] * len(legs)
         for k in range(len(legs) - 1, 0, -1):
             between_m = min(trees[k][goal] for goal in legs[k - 1].goals)

@@ -293,7 +293,7 @@ class TrafficControl:
         free = [k for k in range(len(self._chargers)) if k not in taken]
         if node is None or not free:
             return None
-        return min(free, key=lambda k: (self._roadmap.to((self._chargers[k],)).distance_m[node], k))
+        return min(free, key=lambda k: (self._roadmap.to((self._chargers[k],)).from_m(node), k))
 
     def _releases(self) -> Messages:
         plans = self._schedule.plans

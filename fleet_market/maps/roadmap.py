@@ -2,7 +2,8 @@
 
 Distances come from Dijkstra's algorithm (1959) backward from a goal, with a small price on turns so that of equally
 short ways the straightest is taken. Lists and a heap rather than a solver library: a robot's node prices with this
-and must stay small, and one tree over a hall of 5,000 nodes takes about 25 ms.
+and must stay small, and one tree over a hall of 5,000 nodes takes about 25 ms. A tree grows only as far as somebody
+asks: on a large floor, a robot that is offered what is near does not pay for the far end.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import math
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
@@ -30,7 +30,8 @@ IntArray: TypeAlias = NDArray[np.int64]
 PITCH_M = 0.25
 TURN_COST_M_PER_RAD = 0.15
 """A quarter turn counts like 0.24 m of way: about the time that it takes."""
-MAX_TREES = 256
+MAX_TREES = 512
+ROUNDING_M = 1e-4
 SNAP_M = 0.45
 """A pose this far from the nearest node still counts as on the roadmap (a robot that was stopped between nodes)."""
 
@@ -52,17 +53,37 @@ class Leg(NamedTuple):
 
 
 class DistanceTree:
-    """Shortest ways from everywhere to one set of goals; 12 bytes per node, for a robot keeps hundreds of them."""
+    """Shortest ways from everywhere to one set of goals, worked out as far as somebody asks.
 
-    def __init__(self, distance_m: Iterable[float], towards: Iterable[int]) -> None:
-        self.distance_m: Sequence[float] = array("d", distance_m)
-        """Length of the way per node, metres, turns counted in; infinite where there is none."""
-        self._towards = array("i", towards)
+    12 bytes per node, for a robot keeps hundreds of them.
 
-    @cached_property
-    def array_m(self) -> FloatArray:
-        """`distance_m` as a (nodes,) array of the same memory."""
-        return np.asarray(self.distance_m)
+    Parameters
+    ----------
+    xy : sequence of (x, y)
+        Of each node, metres.
+    edges : sequence of sequences of (node, length in metres)
+    goals : iterable of int
+    """
+
+    def __init__(self, xy: Sequence[Point], edges: Sequence[Sequence[tuple[int, float]]], goals: Iterable[int]) -> None:
+        self._xy, self._edges = xy, edges
+        self._distance_m = array("d", [math.inf]) * len(xy)
+        self._towards = array("i", [-1]) * len(xy)
+        self._heap = [(0.0, goal) for goal in goals]
+        for _, goal in self._heap:
+            self._distance_m[goal] = 0.0
+
+    def from_m(self, node: int) -> float:
+        """Return the length of the way from a node, metres, turns counted in; infinite where there is none."""
+        if self._heap:
+            self._work_out(node)
+        return self._distance_m[node]
+
+    @property
+    def all_m(self) -> Sequence[float]:
+        """`from_m` of every node."""
+        self._work_out(None)
+        return self._distance_m
 
     def path(self, start: int) -> list[int]:
         """Return the nodes from `start` to the goal, both included.
@@ -72,12 +93,33 @@ class DistanceTree:
         UnreachableError
             If no way leads from `start` to the goal.
         """
-        if math.isinf(self.distance_m[start]):
+        if math.isinf(self.from_m(start)):
             raise UnreachableError(f"no way leads from node {start} to the goal")
         nodes = [start]
         while (following := self._towards[nodes[-1]]) >= 0:
             nodes.append(following)
         return nodes
+
+    def _work_out(self, node: int | None) -> None:
+        """Go on until nothing that is left can shorten the way from `node`; None: from any."""
+        distance, towards, heap, xy, edges = self._distance_m, self._towards, self._heap, self._xy, self._edges
+        while heap and (node is None or distance[node] > heap[0][0]):
+            d, nearest = heapq.heappop(heap)
+            if d > distance[nearest]:
+                continue
+            x, y = xy[nearest]
+            onward = towards[nearest]
+            heading = math.atan2(xy[onward][1] - y, xy[onward][0] - x) if onward >= 0 else None
+            for other, length in edges[nearest]:
+                total = d + length
+                if total >= distance[other]:
+                    continue
+                if heading is not None:
+                    ox, oy = xy[other]
+                    total += TURN_COST_M_PER_RAD * turn_between(math.atan2(y - oy, x - ox), heading)
+                if total < distance[other] - 1e-9:
+                    distance[other], towards[other] = total, nearest
+                    heapq.heappush(heap, (total, other))
 
 
 class Roadmap:
@@ -94,6 +136,7 @@ class Roadmap:
         pitch_m: float,
     ) -> None:
         self.points = points
+        """(nodes, 2), metres; row by row, by ascending y."""
         self.pitch_m = pitch_m
         self.clearance_m = clearance_m
         self.name = grid.name
@@ -151,9 +194,11 @@ class Roadmap:
 
     def within(self, x: float, y: float, radius_m: float) -> list[int]:
         """Return the nodes within `radius_m` of a point, in ascending order."""
-        offsets = self.points - (x, y)
+        reach_m = radius_m + ROUNDING_M
+        first, end = np.searchsorted(self.points[:, 1], (y - reach_m, y + reach_m)).tolist()  # nodes stand row by row
+        offsets = self.points[first:end] - (x, y)
         inside = np.flatnonzero((offsets * offsets).sum(axis=1) <= radius_m * radius_m + 1e-9)
-        return [int(node) for node in inside]
+        return [first + int(node) for node in inside]
 
     def nearest(self, x: float, y: float, *, within_m: float = SNAP_M) -> int | None:
         """Return the nearest node of the main component, else of any, within `within_m`; None if there is none."""
@@ -177,37 +222,11 @@ class Roadmap:
         """Return the shortest ways to `goals`; the newest `MAX_TREES` are kept."""
         tree = self._trees.pop(goals, None)
         if tree is None:
-            tree = self._dijkstra(goals)
+            tree = DistanceTree(self.xy, self._edges, goals)
             if len(self._trees) >= MAX_TREES:
                 self._trees.popitem(last=False)
         self._trees[goals] = tree
         return tree
-
-    def _dijkstra(self, goals: tuple[int, ...]) -> DistanceTree:
-        distance = [math.inf] * len(self.xy)
-        towards = [-1] * len(self.xy)
-        heap = [(0.0, goal) for goal in goals]
-        for goal in goals:
-            distance[goal] = 0.0
-        xy, edges = self.xy, self._edges
-        while heap:
-            d, node = heapq.heappop(heap)
-            if d > distance[node]:
-                continue
-            x, y = xy[node]
-            onward = towards[node]
-            heading = math.atan2(xy[onward][1] - y, xy[onward][0] - x) if onward >= 0 else None
-            for other, length in edges[node]:
-                total = d + length
-                if total >= distance[other]:
-                    continue
-                if heading is not None:
-                    ox, oy = xy[other]
-                    total += TURN_COST_M_PER_RAD * turn_between(math.atan2(y - oy, x - ox), heading)
-                if total < distance[other] - 1e-9:
-                    distance[other], towards[other] = total, node
-                    heapq.heappush(heap, (total, other))
-        return DistanceTree(distance, towards)
 
 
 def leg(roadmap: Roadmap, start: Pose, place: Place) -> Leg:

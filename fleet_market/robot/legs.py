@@ -151,7 +151,7 @@ class Legs:
         node = self._node((at.x, at.y))
         if node is None or not self._charger_nodes:
             return 0.0
-        length_m = self._roadmap.to(self._charger_nodes).distance_m[node]
+        length_m = self._roadmap.to(self._charger_nodes).from_m(node)
         return 0.0 if math.isinf(length_m) else length_m
 
     def distances_m(self, start: Pose, places: Sequence[Place]) -> FloatArray:
@@ -169,12 +169,12 @@ class Legs:
         """
         goals = [self._goals_of(place) for place in places]
         here = self._node((start.x, start.y))
-        known = np.array([-1 if here is None else here, *(goal[0] if goal else -1 for goal in goals)])
+        known = [here, *(goal[0] if goal else None for goal in goals)]
         distances = np.full((len(known), len(known)), math.inf)
         for column, goal in enumerate(goals, start=1):
             if goal:
-                distances[:, column] = self._roadmap.to(goal).array_m[known]
-                distances[known < 0, column] = math.inf
+                tree = self._roadmap.to(goal)
+                distances[:, column] = [math.inf if node is None else tree.from_m(node) for node in known]
         np.fill_diagonal(distances, 0.0)
         return distances
 

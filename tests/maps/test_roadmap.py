@@ -9,7 +9,7 @@ from fleet_market.body import Pose
 from fleet_market.errors import PlaceError, UnreachableError
 from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.maps.places import Places
-from fleet_market.maps.roadmap import Roadmap, leg
+from fleet_market.maps.roadmap import DistanceTree, Roadmap, leg
 from fleet_market.protocol.messages import Place
 
 
@@ -65,6 +65,16 @@ def test_every_leg_keeps_its_clearance_and_is_no_shorter_than_the_straight_line(
             assert clear[HALL.cell(x, y)], (x, y)
 
 
+@given(st.floats(-1, 15), st.floats(-1, 7), st.floats(0, 5))
+def test_nodes_within_a_radius_are_those_that_a_look_at_all_of_them_finds(x, y, radius_m):
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    far = [math.hypot(a - x, b - y) for a, b in roadmap.xy]
+    found = roadmap.within(x, y, radius_m)
+    assert found == sorted(found)
+    assert {node for node, d in enumerate(far) if d <= radius_m} <= set(found)
+    assert all(far[node] <= math.sqrt(radius_m**2 + 2e-9) for node in found)
+
+
 def test_the_way_back_is_as_long_as_the_way_there():
     roadmap = Roadmap.build(HALL, clearance_m=0.35)
     there = leg(roadmap, Pose(1.5, 1.5), Place(x=12.0, y=4.0))
@@ -79,6 +89,47 @@ def test_a_straight_way_has_no_turns_and_a_final_heading_counts():
     assert straight.turn_rad == pytest.approx(0.0)
     turned = leg(roadmap, Pose(1.5, 1.5, 0.0), Place(x=12.0, y=1.5, yaw=math.pi / 2))
     assert turned.turn_rad == pytest.approx(math.pi / 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_tree_that_grows_as_it_is_asked_says_what_a_whole_one_says(data):
+    grid = data.draw(st.sampled_from([HALL, TWO_ROOMS]))
+    roadmap = Roadmap.build(grid, clearance_m=0.35)
+    nodes = st.integers(0, len(roadmap) - 1)
+    goals = tuple(data.draw(st.lists(nodes, min_size=1, max_size=3, unique=True)))
+    growing, whole = roadmap.to(goals), Roadmap.build(grid, clearance_m=0.35).to(goals)
+    expected_m = list(whole.all_m)
+    for node in data.draw(st.lists(nodes, min_size=1, max_size=10)):
+        assert growing.from_m(node) == expected_m[node]
+        if math.isfinite(expected_m[node]):
+            assert growing.path(node) == whole.path(node)
+    assert list(growing.all_m) == expected_m
+
+
+class Looked(list):
+    """Edges that count whose are looked at."""
+
+    def __init__(self, edges):
+        super().__init__(edges)
+        self.at = set()
+
+    def __getitem__(self, node):
+        self.at.add(node)
+        return super().__getitem__(node)
+
+
+def test_a_tree_grows_no_farther_than_it_is_asked():
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    goal, near = roadmap.nearest(1.5, 1.5), roadmap.nearest(2.5, 1.5)
+    edges = Looked([roadmap.neighbours(node) for node in range(len(roadmap))])
+    tree = DistanceTree(roadmap.xy, edges, (goal,))
+    assert tree.from_m(near) == pytest.approx(1.0)
+    assert 0 < len(edges.at) < len(roadmap) / 5
+    assert all(math.dist(roadmap.xy[node], roadmap.xy[goal]) <= 1.0 for node in edges.at)
+    seen = set(edges.at)
+    assert tree.from_m(near) == pytest.approx(1.0)
+    assert edges.at == seen
 
 
 def test_a_walled_off_room_is_not_reachable():
