@@ -45,7 +45,7 @@ bench: mosquitto postgres
 	$(BIN)/python -m benchmarks.page
 
 # The long forms of the crash and network tests, an hour each at most; started again after a stop it goes on.
-# What the tests try at random is the same each time; here it is new.
+# What the tests try at random is the same each time; here it is new. With QEMU, CAN and I2C on real kernel paths as well.
 nightly: mosquitto postgres
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real" --hypothesis-profile=new_examples
 	$(BIN)/python -m benchmarks.nightly

@@ -1,7 +1,7 @@
 """The long forms, one after the other, into ``out/bench`` and ``docs/benchmarks.md``: ``python -m benchmarks.nightly``.
 
 Started again after a stop it goes on: benchmarks that are done on this commit are left out, and one that was stopped goes
-on with its next piece. None takes longer than an hour.
+on with its next piece. None takes longer than an hour. What cannot run on this computer is left out, and it is said why.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 import subprocess
 import sys
 
-from benchmarks import page, report
+from benchmarks import _qemu_machine, page, report
 
-PARTS = ("crash", "outages", "simulate", "parsers")
+PARTS = ("crash", "outages", "simulate", "parsers", "qemu_lane")
+OPTIONAL = {"qemu_lane": _qemu_machine.missing}
+"""By part: what returns why it cannot run here; empty if it can."""
 LIMIT_S = 3600
 
 
@@ -23,6 +25,9 @@ def main() -> None:
         target = report.ROOT / report.OUT / f"{name}.json"
         if target.exists() and _is_done(json.loads(target.read_text())):
             print(f"{name}: done on this commit")
+            continue
+        if name in OPTIONAL and (why := OPTIONAL[name]()):
+            print(f"{name}: left out: {why}", flush=True)
             continue
         command = [sys.executable, "-m", f"benchmarks.{name}", "--json", "--nightly"]
         try:
