@@ -67,6 +67,17 @@ CIA_DC_LINK_MV, CIA_RATED_TORQUE_MNM, CIA_TARGET_VELOCITY = 0x6079, 0x6076, 0x60
 CIA_ABORT_OPTION, CIA_ABORT_QUICK_STOP = 0x6007, 3
 CANOPEN_CONSUMER_HEARTBEAT: Final = 0x1016
 """CiA 301: sub-index n = node << 16 | milliseconds."""
+CANOPEN_RPDO_1, CANOPEN_TPDO_1, CANOPEN_TPDO_2, CANOPEN_MAPPING = 0x1400, 0x1800, 0x1801, 0x200
+"""CiA 301, 7.5.2.35 to 38: communication parameters, and how far on from each its mapping parameter is [sheet]."""
+CANOPEN_RPDO_1_COB, CANOPEN_TPDO_1_COB, CANOPEN_TPDO_2_COB, CANOPEN_SYNC_COB = 0x200, 0x180, 0x280, 0x80
+"""CiA 301, 7.3.5, pre-defined connection set; the node id is added to those of PDOs [sheet]."""
+CANOPEN_PDO_NOT_VALID, CANOPEN_PDO_NO_RTR, CANOPEN_COB_ID = 1 << 31, 1 << 30, 0x1FFF_FFFF
+CANOPEN_AT_ONCE, CANOPEN_AT_EVERY_SYNC = 255, 1
+CIA_KINDS: Final = {
+    CIA_CONTROLWORD: "H", CIA_STATUSWORD: "H", CIA_POSITION: "i", CIA_VELOCITY: "i", CIA_TORQUE_PERMILLE: "h",
+    CIA_DC_LINK_MV: "I", CIA_TARGET_VELOCITY: "i",
+}  # fmt: skip
+"""Types of the objects that go by PDO, as `struct` has them (IEC 61800-7-201) [sheet]."""
 
 # --- iRobot Create 2 Open Interface Specification, 2015 [sheet] ------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""Two CiA 402 servo drives on CANopen (`canopen`), in profile velocity mode, over SDO.
+"""Two CiA 402 servo drives on CANopen (`canopen`), in profile velocity mode.
+
+Commands and what the wheels do go by process data: at every exchange one RPDO to each drive and a SYNC, which each answers
+with two TPDOs. SDO sets the drives up and reads what is slow: error codes, and values that a drive has and does not map.
 
 The device's own dead-man: each drive is told to expect our heartbeat (0x1016) and to quick-stop when it stays away
 (0x6007 = 3). A drive without these objects is used all the same, and says so in `doubts`.
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +21,22 @@ import can
 import canopen
 from canopen.sdo.exceptions import SdoError
 
+from fleet_market_hardware.bases.canopen_pdo import Pdo, configure
 from fleet_market_hardware.bases.wheels import Wheel, WheelsReading
 from fleet_market_hardware.codecs import cia402
 from fleet_market_hardware.codecs.cia402 import State
 from fleet_market_hardware.devices import DeviceError, DeviceSilentError, Doubts
 from fleet_market_hardware.tables import (
+    CANOPEN_AT_EVERY_SYNC,
+    CANOPEN_AT_ONCE,
     CANOPEN_CONSUMER_HEARTBEAT,
+    CANOPEN_RPDO_1,
+    CANOPEN_RPDO_1_COB,
+    CANOPEN_SYNC_COB,
+    CANOPEN_TPDO_1,
+    CANOPEN_TPDO_1_COB,
+    CANOPEN_TPDO_2,
+    CANOPEN_TPDO_2_COB,
     CIA_ABORT_OPTION,
     CIA_ABORT_QUICK_STOP,
     CIA_CONTROLWORD,
@@ -37,11 +52,29 @@ from fleet_market_hardware.tables import (
     CIA_VELOCITY,
 )
 
-SDO_S = 0.05
-"""An answer that takes longer is a failure."""
+SDO_S, SET_UP_S = 0.05, 0.3
+"""An answer that takes longer is a failure: while driving, and while the drives are set up."""
 HEARTBEAT_MS, HEARTBEAT_LIMIT_MS = 50, 150
 OUR_NODE = 0x7F
-MAX_NODE = 127
+ANSWER_S = 0.03
+"""A TPDO that comes later after its SYNC has missed it."""
+MOST_MISSED = 5
+"""Exchanges in a row without every TPDO, after which the bus counts as gone and is set up anew."""
+SLOW_S = 1.0
+"""Values that a drive does not map are asked for this often."""
+
+
+class _Drive:
+    """What is known of one drive; frames are put here by the thread that receives."""
+
+    def __init__(self, node: Any, sign: float) -> None:
+        self.node, self.sign = node, sign
+        self.rated_nm: float | None = None
+        self.values: dict[int, int | None] = {}
+        """By object: what it last told."""
+        self.slow: list[int] = []
+        self.state: State | None = None
+        self.error: int | None = None
 
 
 class Cia402Wheels:
@@ -61,7 +94,7 @@ class Cia402Wheels:
         The drive's EDS file; without one the objects of the standard are used with the standard's types.
     """
 
-    exchange_s = 12 * SDO_S
+    exchange_s = ANSWER_S + 5 * SDO_S
 
     def __init__(
         self,
@@ -90,8 +123,11 @@ class Cia402Wheels:
         self._per_rad = counts_per_turn / math.tau
         self._speed_per_rad_s = (velocity_units_per_turn_s or counts_per_turn) / math.tau
         self._network: Any = None
-        self._nodes: list[Any] = []
-        self._rated_nm: list[float | None] = [None, None]
+        self._drives: list[_Drive] = []
+        self._rpdo = Pdo(CANOPEN_RPDO_1, CANOPEN_RPDO_1_COB, CANOPEN_AT_ONCE, (CIA_CONTROLWORD, CIA_TARGET_VELOCITY))
+        self._command = self._rpdo.layout()
+        self._awaited, self._heard, self._answered = set[int](), set[int](), threading.Event()
+        self._missed, self._slow_s = 0, -math.inf
         self._halted = False
 
     def open(self, timeout_s: float) -> None:
@@ -106,16 +142,20 @@ class Cia402Wheels:
                 f"use a CAN interface that is up (ip link set {self._channel} up type can bitrate 500000): {error}",
             ) from error  # fmt: skip
         self._network = network
+        self._awaited, self._missed, self._slow_s = set(), 0, -math.inf
         try:
-            self._nodes = [network.add_node(node, self._dictionary()) for node in self._ids]
+            nodes = [network.add_node(node, self._dictionary()) for node in self._ids]
+            self._drives = [_Drive(node, sign) for node, sign in zip(nodes, self._signs, strict=True)]
             end = time.monotonic() + timeout_s
-            for number, node in enumerate(self._nodes):
-                node.sdo.RESPONSE_TIMEOUT = SDO_S
-                self._set_up(number, node, end)
+            for drive in self._drives:
+                drive.node.sdo.RESPONSE_TIMEOUT = SET_UP_S
+                self._set_up(drive, end)
             network.send_message(0x700 + OUR_NODE, b"\x05")
             network.send_periodic(0x700 + OUR_NODE, b"\x05", HEARTBEAT_MS / 1000)
             if not self._halted:
                 self._enable(end)
+            for drive in self._drives:
+                drive.node.sdo.RESPONSE_TIMEOUT = SDO_S
         except BaseException:
             self.close()
             raise
@@ -127,49 +167,103 @@ class Cia402Wheels:
             raise DeviceError(self.name, "eds", self._eds, "no such file: name the EDS of the drive's maker, or none")
         return canopen.import_od(self._eds)
 
-    def _set_up(self, number: int, node: Any, end: float) -> None:
+    def _set_up(self, drive: _Drive, end: float) -> None:
+        node = drive.node
         while self._read(node, CIA_STATUSWORD) is None:
             if time.monotonic() > end:
                 raise DeviceSilentError(
-                    self.name, "node", self._ids[number], "no answer: check node id, bit rate, termination and power"
+                    self.name, "node", node.id, "no answer: check node id, bit rate, termination and power"
                 )
+        node.nmt.state = "PRE-OPERATIONAL"  # where the standard has a drive take mappings
+        self._map(drive)
         node.nmt.state = "OPERATIONAL"
         self._write(node, CIA_MODE, CIA_PROFILE_VELOCITY)
         rated = self._read(node, CIA_RATED_TORQUE_MNM)
-        self._rated_nm[number] = None if rated is None else rated / 1000
+        drive.rated_nm = None if rated is None else rated / 1000
         try:
             self._write(node, CANOPEN_CONSUMER_HEARTBEAT, OUR_NODE << 16 | HEARTBEAT_LIMIT_MS, 1)
             self._write(node, CIA_ABORT_OPTION, CIA_ABORT_QUICK_STOP)
         except OSError:
             self.doubts.say(
-                f"node {self._ids[number]} heartbeat",
+                f"node {node.id} heartbeat",
                 math.nan,
                 "the drive does not watch for us: it has no dead-man of its own",
             )
 
+    def _map(self, drive: _Drive) -> None:
+        """Have a drive take the command and tell the rest by process data; what it may lack, and does not map, is slow."""
+        node, sdo = drive.node, drive.node.sdo
+        configure(sdo, self.name, node.id, replace(self._rpdo, cob_id=CANOPEN_RPDO_1_COB + node.id))
+        first = Pdo(CANOPEN_TPDO_1, CANOPEN_TPDO_1_COB + node.id, CANOPEN_AT_EVERY_SYNC, (CIA_STATUSWORD, CIA_VELOCITY))
+        second = Pdo(CANOPEN_TPDO_2, CANOPEN_TPDO_2_COB + node.id, CANOPEN_AT_EVERY_SYNC, (CIA_POSITION,))
+        for pdo, optional in ((first, CIA_TORQUE_PERMILLE), (second, CIA_DC_LINK_MV)):
+            sent = pdo
+            wanted = optional != CIA_DC_LINK_MV or drive is self._drives[0]
+            if wanted and self._read(node, optional) is not None:
+                sent = replace(pdo, objects=(*pdo.objects, optional))
+            try:
+                configure(sdo, self.name, node.id, sent)
+            except DeviceSilentError:
+                raise
+            except DeviceError:
+                if sent is pdo:
+                    raise
+                configure(sdo, self.name, node.id, pdo)
+                drive.slow.append(optional)
+                sent = pdo
+            self._listen(drive, sent)
+
+    def _listen(self, drive: _Drive, pdo: Pdo) -> None:
+        layout, objects, cob_id = pdo.layout(), pdo.objects, pdo.cob_id
+
+        def take(_id: int, data: bytearray, _stamp: float) -> None:
+            if len(data) != layout.size:
+                return  # not what was mapped: as good as none
+            drive.values.update(zip(objects, layout.unpack(data), strict=True))
+            self._heard.add(cob_id)
+            if self._heard >= self._awaited:
+                self._answered.set()
+
+        self._awaited.add(cob_id)
+        self._network.subscribe(cob_id, take)
+
     def exchange(self, left_rad_s: float, right_rad_s: float) -> WheelsReading | None:
-        """Command both drives and ask them."""
+        """Command both drives and take what they answer to the SYNC."""
         if self._network is None:
             raise OSError("CAN: not open")
-        wheels = []
-        for number, rate in enumerate((left_rad_s, right_rad_s)):
-            node, sign = self._nodes[number], self._signs[number]
-            self._write(node, CIA_TARGET_VELOCITY, round(sign * rate * self._speed_per_rad_s))
-            wheel = self._wheel(number, node, sign)
-            if wheel is None:
-                return None
-            wheels.append(wheel)
-        millivolts = self._read(self._nodes[0], CIA_DC_LINK_MV)
+        self._heard.clear()
+        self._answered.clear()
+        for drive, rate in zip(self._drives, (left_rad_s, right_rad_s), strict=True):
+            word = self._word(drive)
+            speed = round(drive.sign * rate * self._speed_per_rad_s) if word == cia402.ENABLE else 0
+            self._send(CANOPEN_RPDO_1_COB + drive.node.id, self._command.pack(word, speed))
+        self._send(CANOPEN_SYNC_COB, b"")
+        if not self._answered.wait(ANSWER_S):
+            self._missed += 1
+            if self._missed >= MOST_MISSED:
+                missing = sorted(cob_id & 0x7F for cob_id in self._awaited - self._heard)
+                raise OSError(f"nodes {sorted(set(missing))} sent no process data for {MOST_MISSED} exchanges")
+            return None
+        self._missed = 0
+        self._ask_slow()
+        left, right = (self._wheel(drive, side) for drive, side in zip(self._drives, ("left", "right"), strict=True))
+        millivolts = self._drives[0].values.get(CIA_DC_LINK_MV)
         volts = None if millivolts is None else self.doubts.believe("voltage_v", millivolts / 1000)
-        return WheelsReading(wheels[0], wheels[1], voltage_v=volts)
+        return WheelsReading(left, right, voltage_v=volts)
+
+    def _word(self, drive: _Drive) -> int:
+        """Return the controlword for now: a drive that has left ENABLED by itself is not led back there by the way."""
+        if self._halted:
+            return cia402.QUICK_STOP
+        return cia402.ENABLE if drive.state is State.ENABLED else cia402.SHUTDOWN
 
     def halt(self) -> None:
         """Quick-stop both drives."""
         self._halted = True
-        if not self._nodes:
+        if not self._drives:
             raise OSError("CAN: not open")
-        for node in self._nodes:
-            self._write(node, CIA_CONTROLWORD, cia402.QUICK_STOP)
+        for drive in self._drives:
+            self._write(drive.node, CIA_CONTROLWORD, cia402.QUICK_STOP)
 
     def recover(self) -> None:
         """Enable both drives again."""
@@ -181,47 +275,67 @@ class Cia402Wheels:
         network, self._network = self._network, None
         if network is None:
             return
-        for node in self._nodes:
+        for drive in self._drives:
             with contextlib.suppress(OSError):
-                self._write(node, CIA_TARGET_VELOCITY, 0)
-                self._write(node, CIA_CONTROLWORD, cia402.SHUTDOWN)
-        self._nodes = []
+                self._write(drive.node, CIA_TARGET_VELOCITY, 0)
+                self._write(drive.node, CIA_CONTROLWORD, cia402.SHUTDOWN)
+        self._drives = []
         with contextlib.suppress(OSError, can.CanError):
             network.disconnect()
 
     def _enable(self, end: float) -> None:
-        for number, node in enumerate(self._nodes):
+        for drive in self._drives:
+            node = drive.node
             self._write(node, CIA_TARGET_VELOCITY, 0)
             while (state := self._state(node)) is not State.ENABLED:
                 if time.monotonic() > end:
                     raise DeviceSilentError(
-                        self.name, f"state of node {self._ids[number]}", str(state),
+                        self.name, f"state of node {node.id}", str(state),
                         f"the drive does not enable (error {self._read(node, CIA_ERROR_CODE) or 0:#06x}): see its manual",
                     )  # fmt: skip
                 word = cia402.towards_enabled(state)
                 if word is not None:
                     self._write(node, CIA_CONTROLWORD, word)
+            drive.state = state
 
     def _state(self, node: Any) -> State | None:
         word = self._read(node, CIA_STATUSWORD)
         return None if word is None else cia402.state_of(word)
 
-    def _wheel(self, number: int, node: Any, sign: float) -> Wheel | None:
-        position, velocity = self._read(node, CIA_POSITION), self._read(node, CIA_VELOCITY)
-        if position is None or velocity is None:
-            return None
-        permille, rated = self._read(node, CIA_TORQUE_PERMILLE), self._rated_nm[number]
-        torque = None if permille is None or rated is None else sign * permille / 1000 * rated
-        fault, state = "", self._state(node)
-        if state in {State.FAULT, State.REACTING}:
-            fault = f"node {self._ids[number]}: {state}, error {self._read(node, CIA_ERROR_CODE) or 0:#06x}"
-        side = ("left", "right")[number]
+    def _ask_slow(self) -> None:
+        if time.monotonic() - self._slow_s < SLOW_S:
+            return
+        self._slow_s = time.monotonic()
+        for drive in self._drives:
+            for index in drive.slow:
+                drive.values[index] = self._read(drive.node, index)
+
+    def _wheel(self, drive: _Drive, side: str) -> Wheel:
+        values = drive.values
+        position, velocity, status = (values[index] or 0 for index in (CIA_POSITION, CIA_VELOCITY, CIA_STATUSWORD))
+        permille, rated = values.get(CIA_TORQUE_PERMILLE), drive.rated_nm
+        torque = None if permille is None or rated is None else drive.sign * permille / 1000 * rated
         return Wheel(
-            sign * position / self._per_rad,
-            self.doubts.believe(f"{side} velocity_rad_s", sign * velocity / self._speed_per_rad_s, "velocity_rad_s"),
+            drive.sign * position / self._per_rad,
+            self.doubts.believe(f"{side} velocity_rad_s", drive.sign * velocity / self._speed_per_rad_s, "velocity_rad_s"),
             self.doubts.believe(f"{side} torque_nm", torque, "torque_nm"),
-            fault,
+            self._fault(drive, cia402.state_of(status)),
         )
+
+    def _fault(self, drive: _Drive, state: State | None) -> str:
+        """Return what a drive complains about; its error code is asked for when its state changes."""
+        before, drive.state = drive.state, state
+        if state not in {State.FAULT, State.REACTING}:
+            return ""
+        if state is not before or drive.error is None:
+            drive.error = self._read(drive.node, CIA_ERROR_CODE)
+        return f"node {drive.node.id}: {state}, error {drive.error or 0:#06x}"
+
+    def _send(self, cob_id: int, data: bytes) -> None:
+        try:
+            self._network.send_message(cob_id, data)
+        except can.CanError as error:
+            raise OSError(f"CAN: {error}") from error
 
     def _read(self, node: Any, index: int) -> int | None:
         """Return an object's value; None if the drive has none, or says nothing in time."""
