@@ -92,6 +92,8 @@ async def base(simulator):
         connected = RosVelocityBase(ros, ROBOT, simulator.kind)
         await connected.open(timeout_s=20)
         await until(connected, lambda t: not t.silent and t.payload_kg is not None and t.battery.energy_out_j is not None)
+        heard = (connected._station, connected._cmd_vel)  # what is said before anybody listens is lost
+        await until(connected, lambda _: all(publisher.get_subscription_count() for publisher in heard))
         yield connected
         await connected.close()
 
