@@ -2,10 +2,11 @@
 
 import itertools
 import os
+import struct
 
 import pytest
 
-pytest.importorskip("canopen")
+pytest.importorskip("canopen", reason="canopen is not installed: pip install 'fleet-market[hardware]'")
 
 from fleet_market_hardware.bases.cia402 import MOST_MISSED, Cia402Wheels
 from fleet_market_hardware.devices import DeviceError
@@ -41,6 +42,16 @@ def requests(emulator):
     for node in emulator.nodes:
         emulator.drives[0].network.subscribe(
             0x600 + node, lambda _id, data, _stamp: seen.append(int.from_bytes(data[1:3], "little"))
+        )
+    return seen
+
+
+def commands(emulator):
+    """Return what drives are told by process data from now on, as (controlword, target velocity), by node."""
+    seen = {node: [] for node in emulator.nodes}
+    for node, told in seen.items():
+        emulator.drives[0].network.subscribe(
+            0x200 + node, lambda _id, data, _stamp, told=told: told.append(struct.unpack("<Hi", data))
         )
     return seen
 
@@ -123,8 +134,10 @@ def test_a_fault_is_told_and_its_error_code_asked_for_once(emulator, wheels):
 def test_commands_during_a_halt_keep_the_quick_stop(emulator, wheels):
     wheels.open(5.0)
     wheels.halt()
+    told = commands(emulator)
     read(wheels, 3.0, 3.0)
     assert emulator.status == [0x07, 0x07]
+    assert {command for commands_of_one in told.values() for command in commands_of_one} == {(0x02, 0)}
     wheels.recover()
     read(wheels, 3.0, 3.0)
     assert emulator.plant.target == pytest.approx([3.0, 3.0], abs=1e-3)
@@ -133,7 +146,11 @@ def test_commands_during_a_halt_keep_the_quick_stop(emulator, wheels):
 def test_a_drive_that_left_enabled_by_itself_is_not_led_back_by_a_command(emulator, wheels):
     wheels.open(5.0)
     emulator.status[0] = 0x40  # as when its power stage loses its supply
+    read(wheels, 3.0, 3.0)  # only by this one's answer it is known
+    told = commands(emulator)
     for _ in range(3):
         read(wheels, 3.0, 3.0)
     assert emulator.status == [0x21, 0x27]
+    assert set(told[1]) == {(0x06, 0)}
+    assert {word for word, _ in told[2]} == {0x0F}
     assert emulator.plant.target[0] == 0.0

@@ -82,11 +82,14 @@ async def test_a_stop_leaves_the_next_job_alone():
     assert await running == (End.CANCELLED, End.DONE)
 
 
-async def test_two_stops_at_once_end_one_job_with_proof_of_standstill():
+async def test_a_stop_while_it_brakes_for_another_waits_for_the_same_end():
     driver, base = follower()
     running = asyncio.ensure_future(run(driver, go()))
-    await until(lambda: driver.passed() == 5)
-    assert await asyncio.gather(driver.stop(timeout_s=10), driver.stop(timeout_s=10)) == [True, True]
+    await until(lambda: base.telemetry().vx > 0.8)
+    first = asyncio.ensure_future(driver.stop(timeout_s=10))
+    await until(lambda: base.telemetry().vx < 0.6)
+    assert base.telemetry().moving
+    assert await asyncio.gather(first, driver.stop(timeout_s=10)) == [True, True]
     assert not base.telemetry().moving
     assert ((await running).end, running.result().standstill) == (End.CANCELLED, True)
 
