@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -183,14 +184,16 @@ def base(name: str) -> Differential:
 
 
 def can_base(name: str) -> None:
-    """Drive an emulated device over vcan0: go, stop, silence, and kill -9 of the driving process."""
+    """Drive an emulated device over vcan0: go, stop, silence, and a driving process that is killed (-9) or hangs."""
     from fleet_market_hardware.emulators import cia402, odrive  # noqa: PLC0415 - need the extra `hardware`
 
     make: Any = {"odrive": odrive.ODriveEmulator, "cia402": cia402.Cia402Emulator}[name]
     with make(CHANNEL, interface=INTERFACE) as device:
         asyncio.run(_go_and_stop(name, device.plant))
-    with make(CHANNEL, interface=INTERFACE) as device:
-        found(f"{name}: driver killed, until the device stops its wheels", _killed(name, device.plant), "s", 1.0)
+    for what, ending in (("killed", signal.SIGKILL), ("hangs (SIGSTOP)", signal.SIGSTOP)):
+        with make(CHANNEL, interface=INTERFACE) as device:
+            taken_s = _ended(name, device.plant, ending)
+            found(f"{name}: driver {what}, until the device stops its wheels", taken_s, "s", 1.0)
 
 
 async def _go_and_stop(name: str, plant: Any) -> None:
@@ -230,11 +233,11 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(LOOK_S)
 
 
-def _killed(name: str, plant: Any) -> float:
+def _ended(name: str, plant: Any, ending: signal.Signals) -> float:
     driver = subprocess.Popen([sys.executable, "-m", "benchmarks._qemu_guest", "drive", name])
     try:
         _until(lambda: min(plant.rate) > VX_MPS / 0.1 / 2)
-        driver.kill()
+        driver.send_signal(ending)
         begun = time.monotonic()
         _until(lambda: plant.target == [0.0, 0.0])
         return time.monotonic() - begun

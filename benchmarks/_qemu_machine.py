@@ -27,9 +27,9 @@ INSTALL = "apt-get install --no-install-recommends qemu-system-x86 busybox-stati
 IMAGE = re.compile(r"^linux-image-6\.1\.0-(\d+)-amd64$")
 MODULES = (
     "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "netfs", "fscache", "9pnet",
-    "9pnet_virtio", "9p", "can-dev", "can", "can-raw", "can-bcm", "vcan", "i2c-dev", "i2c-stub", "sbs-battery",
+    "9pnet_virtio", "9p", "can-dev", "can", "can-raw", "vcan", "i2c-dev", "i2c-stub", "sbs-battery",
 )  # fmt: skip
-"""In the order in which they need each other; can-bcm sends what canopen repeats (heartbeats)."""
+"""In the order in which they need each other."""
 ARGUMENTS = {"i2c-stub": "chip_addr=0x0b functionality=0x0f7f8000"}
 """i2c-stub: one chip at the address of smart batteries; bytes, words, blocks, no raw transfers."""
 FOUND, ENDED = "LANE-ROW ", "LANE-END "

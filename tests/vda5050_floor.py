@@ -11,7 +11,7 @@ WORDS = {
 }
 
 
-async def until(condition, within_s=30.0):
+async def until(condition, within_s=60.0):
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {condition}"

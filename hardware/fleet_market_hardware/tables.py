@@ -67,6 +67,8 @@ CIA_DC_LINK_MV, CIA_RATED_TORQUE_MNM, CIA_TARGET_VELOCITY = 0x6079, 0x6076, 0x60
 CIA_ABORT_OPTION, CIA_ABORT_QUICK_STOP = 0x6007, 3
 CANOPEN_CONSUMER_HEARTBEAT: Final = 0x1016
 """CiA 301: sub-index n = node << 16 | milliseconds."""
+CANOPEN_HEARTBEAT_COB, CANOPEN_BEAT_OPERATIONAL = 0x700, b"\x05"
+"""CiA 301, 7.2.8.3.2: the sender's node id is added; its state "operational" [sheet]."""
 CANOPEN_RPDO_1, CANOPEN_TPDO_1, CANOPEN_TPDO_2, CANOPEN_MAPPING = 0x1400, 0x1800, 0x1801, 0x200
 """CiA 301, 7.5.2.35 to 38: communication parameters, and how far on from each its mapping parameter is [sheet]."""
 CANOPEN_RPDO_1_COB, CANOPEN_TPDO_1_COB, CANOPEN_TPDO_2_COB, CANOPEN_SYNC_COB = 0x200, 0x180, 0x280, 0x80

@@ -62,7 +62,7 @@ def read(wheels, left=0.0, right=0.0):
 
 
 def test_drives_tell_what_was_mapped(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     left, right = emulator.drives
     assert mapped(left, 0x1600) == [0x6040, 0x60FF]
     assert mapped(left, 0x1A00) == mapped(right, 0x1A00) == [0x6041, 0x606C, TORQUE]
@@ -73,7 +73,7 @@ def test_drives_tell_what_was_mapped(emulator, wheels):
 
 
 def test_an_exchange_asks_nothing_by_sdo(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     asked = requests(emulator)
     reading = read(wheels, 3.0, 2.0)
     assert not asked
@@ -93,18 +93,18 @@ def test_an_exchange_asks_nothing_by_sdo(emulator, wheels):
 def test_a_drive_that_refuses_names_node_object_value_and_mend(emulator, wheels, refused, told):
     emulator.drives[1].refuses.add(refused)
     with pytest.raises(DeviceError, match=f"node 2: {told}.*refuses it: allow this PDO mapping"):
-        wheels.open(5.0)
+        wheels.open(60.0)
 
 
 def test_a_drive_that_tells_another_mapping_is_not_believed(emulator, wheels):
     emulator.drives[0].add_read_callback(lambda index, subindex, **_rest: 7 if (index, subindex) == (0x1A00, 2) else None)
     with pytest.raises(DeviceError, match="node 1: 0x1a00:02 was '0x7': the drive took 0x606c0020"):
-        wheels.open(5.0)
+        wheels.open(60.0)
 
 
 def test_what_a_drive_does_not_map_is_asked_slowly(emulator, wheels):
     emulator.drives[0].refuses |= {TORQUE, DC_LINK}
-    wheels.open(5.0)
+    wheels.open(60.0)
     asked = requests(emulator)
     readings = [read(wheels) for _ in range(3)]
     assert asked == [TORQUE, DC_LINK]
@@ -112,18 +112,18 @@ def test_what_a_drive_does_not_map_is_asked_slowly(emulator, wheels):
 
 
 def test_a_drive_that_sends_no_process_data_is_lost_and_set_up_anew(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     read(wheels)
     emulator.drives[1].nmt.state = "PRE-OPERATIONAL"  # as after a brown-out; it still answers SDOs
     assert [wheels.exchange(1.0, 1.0) for _ in range(MOST_MISSED - 1)] == [None] * (MOST_MISSED - 1)
     with pytest.raises(OSError, match=r"nodes \[2\] sent no process data"):
         wheels.exchange(1.0, 1.0)
-    wheels.open(5.0)
+    wheels.open(60.0)
     assert read(wheels) is not None
 
 
 def test_a_fault_is_told_and_its_error_code_asked_for_once(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     asked = requests(emulator)
     emulator.status[1] = 0x08
     assert {read(wheels, 1.0, 1.0).right.fault for _ in range(3)} == {"node 2: fault, error 0x8611"}
@@ -132,7 +132,7 @@ def test_a_fault_is_told_and_its_error_code_asked_for_once(emulator, wheels):
 
 
 def test_commands_during_a_halt_keep_the_quick_stop(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     wheels.halt()
     told = commands(emulator)
     read(wheels, 3.0, 3.0)
@@ -144,9 +144,11 @@ def test_commands_during_a_halt_keep_the_quick_stop(emulator, wheels):
 
 
 def test_a_drive_that_left_enabled_by_itself_is_not_led_back_by_a_command(emulator, wheels):
-    wheels.open(5.0)
+    wheels.open(60.0)
     emulator.status[0] = 0x40  # as when its power stage loses its supply
-    read(wheels, 3.0, 3.0)  # only by this one's answer it is known
+    told = read(wheels, 3.0, 3.0)  # only by this one's answer it is known
+    assert told.left.fault.startswith("node 1: switch on disabled: it has stopped by itself")
+    assert told.right.fault == ""
     told = commands(emulator)
     for _ in range(3):
         read(wheels, 3.0, 3.0)
@@ -154,3 +156,16 @@ def test_a_drive_that_left_enabled_by_itself_is_not_led_back_by_a_command(emulat
     assert set(told[1]) == {(0x06, 0)}
     assert {word for word, _ in told[2]} == {0x0F}
     assert emulator.plant.target[0] == 0.0
+
+
+def test_only_commands_keep_the_drives_from_stopping_by_themselves(emulator, wheels, eventually):
+    beats, ours = [], 0x700 + 0x7F
+    emulator.drives[0].network.subscribe(ours, lambda _id, data, _stamp: beats.append(bytes(data)))
+    wheels.open(60.0)
+    for _ in range(3):
+        read(wheels, 3.0, 3.0)
+    heard = len(beats)
+    assert heard >= 3
+    assert set(beats) == {b"\x05"}
+    eventually(lambda: emulator.plant.target == [0.0, 0.0])  # no exchange: as a driver that hangs
+    assert len(beats) == heard

@@ -64,7 +64,7 @@ async def test_a_composed_robot_drives_loads_and_says_what_failed(file):
     robot = load_robot(file, shipped_types())
     assert robot.spec.actions == {"load", "unload"}
     assert robot.spec.measures == {"motors", "battery", "energy"}
-    await robot.open(timeout_s=10.0)
+    await robot.open(timeout_s=60.0)
     there = Go(Pose(0.5, 0.0), ((0.0, 0.0), (0.5, 0.0)), 2)
     result = await robot.run(Job("j", (there, Act("load", "p1", 1.5))), deadline_s=30)
     assert (result.end, result.standstill) == (End.DONE, True)
@@ -146,11 +146,11 @@ def test_a_library_that_is_missing_is_told(tmp_path, monkeypatch):
 
 async def test_closing_twice_and_opening_again(file):
     robot = load_robot(file, shipped_types())
-    await robot.open(timeout_s=10.0)
+    await robot.open(timeout_s=60.0)
     before = robot.telemetry().seq
     await robot.close()
     await robot.close()
-    await robot.open(timeout_s=10.0)
+    await robot.open(timeout_s=60.0)
     assert robot.telemetry().seq > before
     await robot.close()
     await asyncio.sleep(0)

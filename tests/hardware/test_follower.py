@@ -27,7 +27,7 @@ async def run(driver, *steps, deadline_s=120.0):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the base's time passes only while others run
             await asyncio.sleep(0)
 

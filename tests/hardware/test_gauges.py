@@ -201,15 +201,15 @@ def modbus():
 
     thread = threading.Thread(target=serve)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield port
     box["loop"].call_soon_threadsafe(box["end"].set)
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_bms_over_modbus_is_read_by_its_map(modbus):
     gauge = ModbusBattery(f"tcp://127.0.0.1:{modbus}", load_map("example"), unit=7)
-    gauge.open(2.0)
+    gauge.open(30.0)
     told = gauge.read()
     assert told.battery.voltage_v == pytest.approx(25.34)
     assert told.battery.current_a == pytest.approx(-11.0)
@@ -254,7 +254,7 @@ def modbus_line():
     threads = [threading.Thread(target=carry), threading.Thread(target=serve)]
     for thread in threads:
         thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield ports[0]
     box["loop"].call_soon_threadsafe(box["end"].set)
     threads[1].join(10)
@@ -267,16 +267,16 @@ def modbus_line():
 
 def test_a_bms_on_a_serial_line_is_read_and_a_wrong_unit_is_not(modbus_line):
     gauge = ModbusBattery(modbus_line, load_map("example"), unit=7)
-    gauge.open(2.0)
+    gauge.open(30.0)
     assert gauge.read().battery.voltage_v == pytest.approx(25.34)
     gauge.close()
     with pytest.raises(DeviceSilentError, match="no answer at 9600 baud"):
-        ModbusBattery(modbus_line, load_map("example"), unit=8).open(0.2)
+        ModbusBattery(modbus_line, load_map("example"), unit=8).open(2.0)
 
 
 def test_a_foreign_unit_is_silence(modbus):
     with pytest.raises(DeviceSilentError, match="unit was 8: no answer"):
-        ModbusBattery(f"tcp://127.0.0.1:{modbus}", load_map("example"), unit=8).open(0.2)
+        ModbusBattery(f"tcp://127.0.0.1:{modbus}", load_map("example"), unit=8).open(2.0)
 
 
 def test_a_register_map_is_checked(tmp_path):
@@ -329,7 +329,7 @@ def test_the_age_of_a_pack_reaches_telemetry():
 
 def test_a_silent_battery_is_not_known_any_more(monkeypatch):
     monitor = Monitor(Scripted(energy(5.0), OSError("gone")))
-    monitor.open(1.0)
+    monitor.open(30.0)
     assert monitor.over(Battery(voltage_v=24.0)) == Battery(soc=0.5, voltage_v=24.0, energy_out_j=5.0)
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 6.0)

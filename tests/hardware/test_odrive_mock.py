@@ -40,11 +40,11 @@ async def test_the_mock_of_others_follows_our_base():
     base = Differential(wheels, spec, Geometry(0.1, 0.4), Limits(1.0, 2.0, 2.0, 6.0))
     running = [asyncio.ensure_future(axis.main()) for axis in axes]
     try:
-        await base.open(timeout_s=10.0)
+        await base.open(timeout_s=60.0)
         assert [axis.odrive.axis_state for axis in axes] == ["CLOSED_LOOP_CONTROL"] * 2
         for _ in range(20):
             await base.drive(0.5, 0.0, valid_s=0.3)
-            seen = await base.next_telemetry(base.telemetry().seq, timeout_s=3.0)
+            seen = await base.next_telemetry(base.telemetry().seq, timeout_s=60.0)
         left, right = (axis.odrive for axis in axes)
         assert left.position > 0 > right.position, "the right motor is mounted the other way round"
         assert seen.odometer_m == pytest.approx(left.position * 0.6283, abs=0.15)
@@ -71,11 +71,11 @@ async def test_a_current_that_is_not_told_any_more_is_not_known(monkeypatch):
         spec = DriverSpec(RobotId("r"), 1.0, 0.0, frozenset(), frozenset({"motors"}))
         wheels = ODriveWheels(channel, interface="virtual")
         base = Differential(wheels, spec, Geometry(0.1, 0.4), Limits(1.0, 2.0, 2.0, 6.0))
-        await base.open(timeout_s=5.0)
+        await base.open(timeout_s=60.0)
 
         async def until(condition):
-            async with asyncio.timeout(5.0):
-                while not condition(seen := await base.next_telemetry(base.telemetry().seq, timeout_s=2.0)):
+            async with asyncio.timeout(60.0):
+                while not condition(seen := await base.next_telemetry(base.telemetry().seq, timeout_s=60.0)):
                     pass
                 return seen
 

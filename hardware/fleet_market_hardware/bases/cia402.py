@@ -4,7 +4,8 @@ Commands and what the wheels do go by process data: at every exchange one RPDO t
 with two TPDOs. SDO sets the drives up and reads what is slow: error codes, and values that a drive has and does not map.
 
 The device's own dead-man: each drive is told to expect our heartbeat (0x1016) and to quick-stop when it stays away
-(0x6007 = 3). A drive without these objects is used all the same, and says so in `doubts`.
+(0x6007 = 3). A drive without these objects is used all the same, and says so in `doubts`. The heartbeat goes out with the
+commands, from the thread that gives them: a periodic one would be sent by the kernel, also for a driver that hangs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from fleet_market_hardware.devices import DeviceError, DeviceSilentError, Doubts
 from fleet_market_hardware.tables import (
     CANOPEN_AT_EVERY_SYNC,
     CANOPEN_AT_ONCE,
+    CANOPEN_BEAT_OPERATIONAL,
     CANOPEN_CONSUMER_HEARTBEAT,
+    CANOPEN_HEARTBEAT_COB,
     CANOPEN_RPDO_1,
     CANOPEN_RPDO_1_COB,
     CANOPEN_SYNC_COB,
@@ -54,7 +57,8 @@ from fleet_market_hardware.tables import (
 
 SDO_S, SET_UP_S = 0.05, 0.3
 """An answer that takes longer is a failure: while driving, and while the drives are set up."""
-HEARTBEAT_MS, HEARTBEAT_LIMIT_MS = 50, 150
+HEARTBEAT_LIMIT_MS = 150
+"""Three exchanges of `differential.PERIOD_S`."""
 OUR_NODE = 0x7F
 ANSWER_S = 0.03
 """A TPDO that comes later after its SYNC has missed it."""
@@ -150,8 +154,6 @@ class Cia402Wheels:
             for drive in self._drives:
                 drive.node.sdo.RESPONSE_TIMEOUT = SET_UP_S
                 self._set_up(drive, end)
-            network.send_message(0x700 + OUR_NODE, b"\x05")
-            network.send_periodic(0x700 + OUR_NODE, b"\x05", HEARTBEAT_MS / 1000)
             if not self._halted:
                 self._enable(end)
             for drive in self._drives:
@@ -233,6 +235,7 @@ class Cia402Wheels:
             raise OSError("CAN: not open")
         self._heard.clear()
         self._answered.clear()
+        self._beat()
         for drive, rate in zip(self._drives, (left_rad_s, right_rad_s), strict=True):
             word = self._word(drive)
             speed = round(drive.sign * rate * self._speed_per_rad_s) if word == cia402.ENABLE else 0
@@ -288,6 +291,7 @@ class Cia402Wheels:
             node = drive.node
             self._write(node, CIA_TARGET_VELOCITY, 0)
             while (state := self._state(node)) is not State.ENABLED:
+                self._beat()
                 if time.monotonic() > end:
                     raise DeviceSilentError(
                         self.name, f"state of node {node.id}", str(state),
@@ -325,11 +329,16 @@ class Cia402Wheels:
     def _fault(self, drive: _Drive, state: State | None) -> str:
         """Return what a drive complains about; its error code is asked for when its state changes."""
         before, drive.state = drive.state, state
-        if state not in {State.FAULT, State.REACTING}:
+        if state is State.ENABLED or self._halted:
             return ""
+        if state not in {State.FAULT, State.REACTING}:
+            return f"node {drive.node.id}: {state}: it has stopped by itself; engage and release the emergency stop"
         if state is not before or drive.error is None:
             drive.error = self._read(drive.node, CIA_ERROR_CODE)
         return f"node {drive.node.id}: {state}, error {drive.error or 0:#06x}"
+
+    def _beat(self) -> None:
+        self._send(CANOPEN_HEARTBEAT_COB + OUR_NODE, CANOPEN_BEAT_OPERATIONAL)
 
     def _send(self, cob_id: int, data: bytes) -> None:
         try:

@@ -81,7 +81,7 @@ async def drive(mqtt_broker):
 
     async def make(serial, **more):
         driver = Vda5050Driver(config_of(serial, **more), link)
-        await driver.open(timeout_s=10)
+        await driver.open(timeout_s=60)
         opened.append(driver)
         return driver
 

@@ -81,7 +81,7 @@ class Master:
     def instant(self, kind):
         self.tell(instant=[{"actionType": kind, "actionId": str(uuid.uuid4()), "blockingType": "NONE"}])
 
-    async def hears(self, within_s=15.0, **wanted):
+    async def hears(self, within_s=60.0, **wanted):
         def found():
             return any(wanted.items() <= said.items() for said in self.said)
 
@@ -175,14 +175,14 @@ async def test_their_master_has_an_order_done(serve, master, wire, siemens, vers
 async def test_their_master_cancels_mid_edge(serve, master):
     config, base = await serve()
     control = await master(config)
-    control.tell(order=order([(0, 0), (8, 0)], actions=[action("drop")]))
+    control.tell(order=order([(0, 0), (80, 0)], actions=[action("drop")]))
     await until(lambda: base.pose.x > 0.5)
     control.instant("cancelOrder")
     await control.hears(processed="o", byCancelation=True)
     await control.hears(instant="cancelOrder", status="FINISHED")
     await control.hears(action="drop", status="FAILED")
     at = base.pose.x
-    assert at < 6
+    assert at < 79
     await asyncio.sleep(0.3)
     assert base.pose.x == pytest.approx(at, abs=0.01)
     control.instant("cancelOrder")
@@ -192,21 +192,21 @@ async def test_their_master_cancels_mid_edge(serve, master):
 async def test_their_master_extends_the_base_and_pauses(serve, master):
     config, base = await serve()
     control = await master(config)
-    control.tell(order=order([(0, 0), (1, 0), (4, 0)], released=2))
+    control.tell(order=order([(0, 0), (1, 0), (20, 0)], released=2))
     await control.hears(node="n1")
-    await asyncio.sleep(0.3)
+    await until(lambda: not base.telemetry().moving)
     assert base.pose.x == pytest.approx(1.0, abs=0.06)
-    control.tell(order=order([(1, 0), (4, 0)], update=1, sequence=2))
+    control.tell(order=order([(1, 0), (20, 0)], update=1, sequence=2))
     await until(lambda: base.pose.x > 1.5)
     control.instant("startPause")
     await control.hears(instant="startPause", status="FINISHED")
     at = base.pose.x
     await asyncio.sleep(0.3)
     assert base.pose.x == pytest.approx(at, abs=0.01)
-    assert at < 3.9
+    assert at < 19.9
     control.instant("stopPause")
     await control.hears(node="n2")
-    assert base.pose.x == pytest.approx(4.0, abs=0.1)
+    assert base.pose.x == pytest.approx(20.0, abs=0.1)
 
 
 @pytest.mark.parametrize("turn", [(8, 0), (4, 2)])
@@ -225,7 +225,7 @@ async def test_their_master_hears_of_a_drop_that_failed(serve, master):
     config, _ = await serve(broken_scale=True)
     control = await master(config)
     control.tell(order=order([(0, 0), (0.5, 0)], actions=[action("drop", weight=3.0)]))
-    await control.hears(action="drop", status="FAILED", within_s=30)
+    await control.hears(action="drop", status="FAILED")
 
 
 async def test_orders_that_the_robot_cannot_do_are_refused(serve, master, wire):
@@ -247,7 +247,7 @@ async def test_our_master_drives_our_vehicle_in_every_version(serve, mqtt_broker
         update={"weighs": True, "actions": words, "version": "2.1.0" if version[0] == "2" else version}
     )
     driver = Vda5050Driver(config, MasterLink(mqtt_broker.host, mqtt_broker.port))
-    await driver.open(timeout_s=10)
+    await driver.open(timeout_s=60)
     path = tuple((0.25 * i, 0.0) for i in range(9))
     job = Job("j", (Go(Pose(2.0, 0.0), path, 3), Act("load", "p", 3.0, 1.0)))
     running = asyncio.ensure_future(driver.run(job, deadline_s=60))
@@ -261,7 +261,7 @@ async def test_our_master_drives_our_vehicle_in_every_version(serve, mqtt_broker
     assert {message["version"] for message in wire.of("order")} == {version}
     running = asyncio.ensure_future(driver.run(Job("k", (Go(Pose(2.0, 9.0)),)), deadline_s=60))
     await until(lambda: base.pose.y > 0.5)
-    assert await driver.stop(timeout_s=5)
+    assert await driver.stop(timeout_s=60)
     assert (await running).end is End.CANCELLED
     await driver.close()
 
@@ -276,12 +276,12 @@ async def test_their_master_drives_a_robot_in_pybullet_over_ros(serve, master):
         control = await master(config)
         (x, y), end = bench.course[0], bench.course[-1]
         control.tell(order=order([(x, y), end]))
-        await control.hears(processed="o", byCancelation=False, active=False, within_s=60)
+        await control.hears(processed="o", byCancelation=False, active=False)
         assert bench.true_pose().distance_to(*end) < 0.15
         control.tell(order=order([end, (x, y)], name="back"))
-        await until(lambda: bench.true_pose().distance_to(*end) > 0.6, 30)
+        await until(lambda: bench.true_pose().distance_to(*end) > 0.6)
         control.instant("cancelOrder")
-        await control.hears(processed="back", byCancelation=True, within_s=30)
+        await control.hears(processed="back", byCancelation=True)
         at = bench.true_pose()
         await bench.pause(1.0)
         assert bench.true_pose().distance_to(at.x, at.y) < 0.05
