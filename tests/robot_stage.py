@@ -22,11 +22,11 @@ class Stage:
 
     async def call(self, kind, name, request):
         client = self.tools.node.create_client(kind, name if name.startswith("/") else f"/r1/robot_agent/{name}")
-        assert await asyncio.to_thread(client.wait_for_service, 10.0)
+        assert await asyncio.to_thread(client.wait_for_service, 60.0)
         done, loop = asyncio.get_running_loop().create_future(), asyncio.get_running_loop()
         calling = client.call_async(request)
         calling.add_done_callback(lambda c: loop.call_soon_threadsafe(done.set_result, c.result()))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             answer = await done
         self.tools.node.destroy_client(client)
         return answer
@@ -51,7 +51,7 @@ async def stage(folder, broker, namespace="/r1", **more):
     """Start a node with the usual parameters and those in `more`; a value of None leaves one out."""
     values = {
         "robot": "r1", "fleet": str(folder / "fleet.yaml"), "map": str(folder / "hall.yaml"), "mqtt": at(broker),
-        "driver": "toy", "autostart": False, "open_timeout_s": 2.0, **HOME, **more,
+        "driver": "toy", "autostart": False, "open_timeout_s": 30.0, **HOME, **more,
     }  # fmt: skip
     given = {name: value for name, value in values.items() if value is not None}
     file = folder / "parameters.yaml"
@@ -71,7 +71,7 @@ def at(broker):
     return f"{broker.host}:{broker.port}"
 
 
-async def until(condition, within_s=20.0):
+async def until(condition, within_s=60.0):
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - what it waits for has no event
             await asyncio.sleep(0.01)

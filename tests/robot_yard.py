@@ -10,9 +10,10 @@ from pathlib import Path
 from fleet_market.adapters.fleet_files import load_fleet
 from fleet_market.adapters.map_files import load_map
 from fleet_market.body import Act, Battery, End, Go, Job, Link, Pose, Result, Telemetry
-from fleet_market.commons.traffic import START_SLACK_M, separation_m
+from fleet_market.commons.traffic import START_SLACK_M
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import Identifier, MessageId, OrderId, ZoneId
+from fleet_market.maps.parking import separation_m
 from fleet_market.market import Command, Market, OpenMarket
 from fleet_market.market.commands import SELF
 from fleet_market.market.market import tick

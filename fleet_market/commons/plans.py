@@ -11,13 +11,17 @@ execution of MAPF schedules in warehouses").
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleet_market.body import Point
 from fleet_market.ids import MessageId, RobotId, RouteId
+
+IntArray: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float64]
 
 AHEAD_M = 3.5
 """A robot is given leave to drive this far ahead: enough to brake from full speed, not so much that others must wait."""
@@ -114,17 +118,23 @@ class Schedule:
         """
         plan.needs = [{} for _ in plan.points]
         added: list[tuple[RobotId, int, int]] = []
+        mine_from_s, mine_until_s = _held_s(plan)
         for other, theirs in self.plans.items():
-            if other != robot:
-                for mine_i, their_i in self._close_pairs(plan, theirs):
-                    mine_from_s = plan.held_from_s(mine_i) + ROUNDING_S
-                    their_from_s = theirs.held_from_s(their_i) + ROUNDING_S
-                    if theirs.held_until_s(their_i) <= mine_from_s and mine_i > 0:
-                        _need(plan.needs[mine_i], other, their_i + 2)
-                    elif plan.held_until_s(mine_i) <= their_from_s and their_i >= theirs.released:
-                        added.append((other, their_i, mine_i + 2))
-                    elif mine_i >= plan.released or their_i >= theirs.released:
-                        raise ValueError(f"{robot} and {other} would hold the same place")
+            if other == robot:
+                continue
+            mine, their = self._close_pairs(plan, theirs)
+            if not len(mine):
+                continue
+            from_s, until_s = _held_s(theirs)
+            after = (until_s[their] <= mine_from_s[mine] + ROUNDING_S) & (mine > 0)
+            before = ~after & (mine_until_s[mine] <= from_s[their] + ROUNDING_S) & (their >= theirs.released)
+            if (~after & ~before & ((mine >= plan.released) | (their >= theirs.released))).any():
+                raise ValueError(f"{robot} and {other} would hold the same place")
+            for i, passed in zip(mine[after].tolist(), (their[after] + 2).tolist(), strict=True):
+                _need(plan.needs[i], other, passed)
+            added += [
+                (other, j, passed) for j, passed in zip(their[before].tolist(), (mine[before] + 2).tolist(), strict=True)
+            ]
         for theirs in self.plans.values():
             for needs in theirs.needs:
                 needs.pop(robot, None)
@@ -139,16 +149,23 @@ class Schedule:
                 needs.pop(robot, None)
         self.plans[robot] = plan
 
-    def _close_pairs(self, mine: Plan, theirs: Plan) -> Sequence[tuple[int, int]]:
+    def _close_pairs(self, mine: Plan, theirs: Plan) -> tuple[IntArray, IntArray]:
+        """Return the open points of two plans that are too near to each other: indices of the one, and of the other."""
         first, other_first = mine.open_points(), theirs.open_points()
-        a, b = np.array([mine.points[i] for i in first]), np.array([theirs.points[i] for i in other_first])
-        if not len(a) or not len(b):
-            return []
-        distance = np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
-        reach = np.minimum.outer(
-            np.array([self.radius_m(i) for i in first]), np.array([self.radius_m(i) for i in other_first])
+        if not first or not other_first:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+        a, b = (
+            np.array(mine.points[first.start : first.stop]),
+            np.array(theirs.points[other_first.start : other_first.stop]),
         )
-        return [(first[int(i)], other_first[int(j)]) for i, j in np.argwhere(distance < reach)]
+        distance = np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
+        reach = np.full(distance.shape, self.radius_m(1))
+        if first.start == 0:
+            reach[0, :] = self.radius_m(0)
+        if other_first.start == 0:
+            reach[:, 0] = self.radius_m(0)
+        i, j = np.nonzero(distance < reach)
+        return i + first.start, j + other_first.start
 
     def refresh(self, now_s: float) -> None:
         """Bring the expected times up to date, in the order in which the plans wait for each other.
@@ -186,7 +203,9 @@ class Schedule:
             other
             for other, theirs in self.plans.items()
             if other != robot
-            and any(i < mine.released and j >= theirs.released for i, j in self._close_pairs(mine, theirs))
+            and any(
+                i < mine.released and j >= theirs.released for i, j in zip(*self._close_pairs(mine, theirs), strict=True)
+            )
         ]
 
     def stuck(self) -> list[RobotId]:
@@ -212,6 +231,12 @@ class Schedule:
                 break
             plan.released = i + 1
         return plan.released > before
+
+
+def _held_s(plan: Plan) -> tuple[FloatArray, FloatArray]:
+    """Return from when and until when each point is held; of those that are not open any more, nothing that counts."""
+    points = range(len(plan.points))
+    return np.array([plan.held_from_s(i) for i in points]), np.array([plan.held_until_s(i) for i in points])
 
 
 def _need(needs: dict[RobotId, int], robot: RobotId, passed: int) -> None:

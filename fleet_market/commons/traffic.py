@@ -9,19 +9,19 @@ another, each around those granted before.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fleet_market.body import Point, Pose
+from fleet_market.commons.guide import Leg
 from fleet_market.commons.plans import Plan, Schedule
-from fleet_market.commons.search import Interval, Leg, Search, Way
+from fleet_market.commons.search import Interval, Search, Way
+from fleet_market.commons.to_go import Lattice
 from fleet_market.errors import InputError
 from fleet_market.ids import MessageId, RobotId, RouteId, derive
-from fleet_market.maps.parking import ON_NODE_M
+from fleet_market.maps.parking import ON_NODE_M, separation_m
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.protocol.messages import Position, Release, Reroute, Route, RouteRequest
 
-SEPARATION_MARGIN_M = 0.28
-"""Two robots keep this much more than their radii: tracking errors, lattice diagonals, and air."""
 START_SLACK_M = 0.15
 """Where a robot has come to rest by chance it may be nearer to others by this."""
 CRUISE_MPS = 0.7
@@ -33,11 +33,6 @@ FAULT = "fault"
 """What a robot is `doing` that cannot move any more."""
 
 Messages = list[tuple[RobotId, Route | Release | Reroute]]
-
-
-def separation_m(footprint_radius_m: float) -> float:
-    """Return the distance between the places of two robots of this radius."""
-    return 2 * footprint_radius_m + SEPARATION_MARGIN_M
 
 
 class TrafficControl:
@@ -68,7 +63,8 @@ class TrafficControl:
         separation = separation_m(footprint_radius_m)
         self._schedule = Schedule(separation, START_SLACK_M)
         self._near_radius_m = separation - 1e-6
-        self._near: dict[int, tuple[int, ...]] = {}
+        self._near: dict[int, frozenset[int]] = {}
+        self._lattice = Lattice(roadmap)
         self._homes = {robot: self._node(pose, robot) for robot, pose in homes.items()}
         self._chargers = [self._node(pose, f"charger {i}") for i, pose in enumerate(chargers)]
         self._kept_free = {robot: set(self._nodes_near(node)) for robot, node in self._homes.items()}
@@ -193,7 +189,7 @@ class TrafficControl:
     def _plan(self, robot: RobotId, start: Point, body: RouteRequest, now_s: float) -> tuple[Plan | None, str]:
         """Return a plan through the stops, else one that leads home with the reason, else None."""
         home = Leg((self._homes[robot],), 0.0)
-        blocked, until_s = self._blocked(robot, start)
+        held, until_s = self._held(robot, start)
         charger: int | None = None
         reason = "no way leads there at the moment"
         legs: list[Leg] | None = []
@@ -207,25 +203,27 @@ class TrafficControl:
             if legs is not None:
                 legs = [*legs, Leg(goals, stop.dwell_s)] if goals else None
         if legs is not None and (
-            way := self._search(robot, start, blocked, charger).find(start, until_s, [*legs, home], now_s)
+            way := self._search(robot, start, held, charger).find(start, until_s, [*legs, home], now_s)
         ):
             return self._granted(robot, body, way, charger), ""
         if not body.stops:
             return None, reason
-        way = self._search(robot, start, blocked, None).find(start, until_s, [home], now_s)
+        way = self._search(robot, start, held, None).find(start, until_s, [home], now_s)
         if way is None:
             return None, reason
         plan = self._granted(robot, body, way, None)
         plan.stops, plan.served, plan.reason = (), False, reason
         return plan, reason
 
-    def _search(self, robot: RobotId, start: Point, blocked: dict[int, list[Interval]], charger: int | None) -> Search:
+    def _search(
+        self, robot: RobotId, start: Point, held: Callable[[int], Iterable[Interval]], charger: int | None
+    ) -> Search:
         """Return a search that leaves out where others park, and all chargers but `charger` and one that is to be left."""
         here = self._roadmap.nearest(*start)
         closed: set[int] = set()
         closed.update(*(zone for other, zone in self._kept_free.items() if other != robot))
         closed.update(*(zone for k, zone in enumerate(self._charger_zones) if k != charger and here not in zone))
-        return Search(self._roadmap, blocked, closed, self._cruise_mps)
+        return Search(self._roadmap, self._lattice, held, closed, self._cruise_mps)
 
     def _granted(self, robot: RobotId, body: RouteRequest, way: Way, charger: int | None) -> Plan:
         self._routes += 1
@@ -255,9 +253,10 @@ class TrafficControl:
             needs=[{}],
         )
 
-    def _blocked(self, robot: RobotId, start: Point) -> tuple[dict[int, list[Interval]], float]:
-        """Return when nodes are held by others, and until when the robot may stay at its start."""
-        blocked: dict[int, list[Interval]] = {}
+    def _held(self, robot: RobotId, start: Point) -> tuple[Callable[[int], Iterable[Interval]], float]:
+        """Return what tells when a node is held by others, and until when the robot may stay at its start."""
+        at_nodes: dict[int, list[Interval]] = {}
+        near_others: dict[int, list[Interval]] = {}
         until_s = math.inf
         for other, plan in self._schedule.plans.items():
             if other == robot:
@@ -266,20 +265,24 @@ class TrafficControl:
                 held = (plan.held_from_s(i), plan.held_until_s(i))
                 if math.dist(start, plan.points[i]) < self._schedule.radius_m(0) and i >= plan.released:
                     until_s = min(until_s, held[0])
-                for node in self._points_near(plan, i):
-                    blocked.setdefault(node, []).append(held)
-        return blocked, until_s
+                if plan.nodes[i] >= 0:
+                    at_nodes.setdefault(plan.nodes[i], []).append(held)
+                    continue
+                for node in self._roadmap.within(*plan.points[i], self._schedule.radius_m(i)):
+                    near_others.setdefault(node, []).append(held)
 
-    def _points_near(self, plan: Plan, index: int) -> Sequence[int]:
-        node = plan.nodes[index]
-        if node >= 0:
-            return self._nodes_near(node)
-        return self._roadmap.within(*plan.points[index], self._schedule.radius_m(index))
+        def held_at(node: int) -> list[Interval]:
+            intervals = list(near_others.get(node, ()))
+            for other in self._nodes_near(node) & at_nodes.keys():
+                intervals += at_nodes[other]
+            return intervals
 
-    def _nodes_near(self, node: int) -> tuple[int, ...]:
+        return held_at, until_s
+
+    def _nodes_near(self, node: int) -> frozenset[int]:
         near = self._near.get(node)
         if near is None:
-            near = self._near[node] = tuple(self._roadmap.within(*self._roadmap.xy[node], self._near_radius_m))
+            near = self._near[node] = frozenset(self._roadmap.within(*self._roadmap.xy[node], self._near_radius_m))
         return near
 
     def _free_charger(self, robot: RobotId, start: Point) -> int | None:

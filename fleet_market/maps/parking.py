@@ -19,6 +19,13 @@ MAX_NICHES = 0.01
 """Parking places may cut off this share of the free floor, in niches where nobody stops any more."""
 ON_NODE_M = 0.18
 """Half the diagonal of the roadmap's lattice: a place on free floor has a node this near."""
+SEPARATION_MARGIN_M = 0.28
+"""Two robots keep this much more than their radii: tracking errors, lattice diagonals, and air."""
+
+
+def separation_m(footprint_radius_m: float) -> float:
+    """Return the distance between the places of two robots of this radius."""
+    return 2 * footprint_radius_m + SEPARATION_MARGIN_M
 
 
 def spread(
@@ -162,7 +169,10 @@ def _cut_off(roadmap: Roadmap, parked: Sequence[Pose], separation_m: float) -> i
     for i, pose in enumerate(parked):
         home = roadmap.nearest(pose.x, pose.y, within_m=ON_NODE_M)
         own = {n for n, who in owners.items() if who == {i}}
-        if home not in own or not _flood(roadmap, home, own | reached) & reached:
+        if home not in own:
+            return i
+        niche = _flood(roadmap, home, own)
+        if not any(other in reached for node in niche for other, _ in roadmap.neighbours(node)):
             return i
     return None
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fleet_market.body import Point, Pose
-from fleet_market.commons.traffic import TrafficControl, separation_m
 from fleet_market.ids import RobotId
 from fleet_market.maps.grid import OccupancyGrid
-from fleet_market.maps.parking import check_parking, out_of_bounds, spread
+from fleet_market.maps.parking import check_parking, out_of_bounds, separation_m, spread
 from fleet_market.maps.places import Places
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.robot.fleet import Fleet
+
+if TYPE_CHECKING:
+    from fleet_market.commons.traffic import TrafficControl
 
 TRACKING_MARGIN_M = 0.08
 """A robot keeps this far from walls on top of its radius."""
@@ -31,6 +34,8 @@ class Floor:
 
     def traffic(self) -> TrafficControl:
         """Return a traffic control for this floor, all robots at home."""
+        from fleet_market.commons.traffic import TrafficControl  # noqa: PLC0415 - robots, which are small, need none
+
         return TrafficControl(self.roadmap, self.homes, self.chargers, footprint_radius_m=self.footprint_radius_m)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,8 +19,12 @@ from fleet_market.protocol.messages import Place
 from fleet_market.robot.tracking import SHARP_CORNER_RAD
 
 MAX_WAYS = 4096
-"""Ways that are kept: all pairs of 64 places."""
-MAX_NODES = 4096
+"""Ways between places that are kept: all pairs of 64."""
+MAX_PASSING = 512
+PASSING_STARTS = 4
+"""Ways that begin where no other one ends, as where the robot is now, and how many such beginnings: of use for a batch or
+two [assumption]. A robot that drives begins from ever new ones."""
+MAX_NODES = 512
 MAX_SURVEYS = 64
 SURVEY_NEAR_M = 1.0
 SHORTEST_SURVEY_M = 0.5
@@ -74,9 +78,18 @@ class Legs:
         self.chargers = tuple(Place(x=roadmap.xy[n][0], y=roadmap.xy[n][1]) for n in self._charger_nodes)
         """The places where a robot charges."""
         self._ways: OrderedDict[tuple[Point, Place], Way] = OrderedDict()
+        self._passing: OrderedDict[tuple[Point, Place], Way] = OrderedDict()
+        self._starts: deque[Point] = deque()
+        """Where the ways of `_passing` begin, oldest first."""
+        self._ends: set[Point] = set()
         self._surveys: OrderedDict[Place, tuple[Pose, float]] = OrderedDict()
         self._nodes: dict[Point, int | None] = {}
         self._goals: dict[Place, tuple[int, ...]] = {}
+
+    @property
+    def kept(self) -> int:
+        """How many ways are kept."""
+        return len(self._ways) + len(self._passing)
 
     def way(self, start: Pose, place: Place) -> Way:
         """Return the way to a place.
@@ -87,15 +100,34 @@ class Legs:
             If there is none.
         """
         key = ((start.x, start.y), place)
-        way = self._ways.pop(key, None)
+        between = key[0] in self._ends
+        kept, most = (self._ways, MAX_WAYS) if between else (self._passing, MAX_PASSING)
+        if not between and key[0] not in self._starts:
+            self._pass(key[0])
+        way = kept.pop(key, None)
         if way is None:
             way = self._found(start, place)
-            if len(self._ways) >= MAX_WAYS:
-                self._ways.popitem(last=False)
-        self._ways[key] = way
+            if len(kept) >= most:
+                kept.popitem(last=False)
+            if way.first_rad is not None:
+                self._remember((way.end.x, way.end.y))
+        kept[key] = way
         if way.first_rad is None and place.yaw is None:
             return _on_the_spot(start)
         return way
+
+    def _pass(self, start: Point) -> None:
+        """Forget the ways that begin where the robot was long ago."""
+        self._starts.append(start)
+        if len(self._starts) > PASSING_STARTS:
+            left = self._starts.popleft()
+            for key in [key for key in self._passing if key[0] == left]:
+                del self._passing[key]
+
+    def _remember(self, end: Point) -> None:
+        if len(self._ends) >= MAX_NODES:
+            self._ends.clear()
+        self._ends.add(end)
 
     def survey(self, start: Pose, place: Place, length_m: float) -> None:
         """Take the length that the robot's own planner finds for a way.
@@ -119,8 +151,9 @@ class Legs:
         self._surveys.move_to_end(place)
         if len(self._surveys) > MAX_SURVEYS:
             self._surveys.popitem(last=False)
-        for key in [key for key in self._ways if key[1] == place]:
-            del self._ways[key]
+        for kept in (self._ways, self._passing):
+            for key in [key for key in kept if key[1] == place]:
+                del kept[key]
 
     def _stretch(self, start: Pose, place: Place) -> float:
         """Return how much longer the way is than on the roadmap, as far as that has been surveyed."""

@@ -12,10 +12,9 @@ import pytest
 from fleet_market.adapters.map_files import load_map
 from fleet_market.body import Pose
 from fleet_market.commons import TrafficControl
-from fleet_market.commons.traffic import separation_m
 from fleet_market.ids import MessageId, RobotId
 from fleet_market.maps.grid import OccupancyGrid
-from fleet_market.maps.parking import check_parking, spread
+from fleet_market.maps.parking import check_parking, separation_m, spread
 from fleet_market.maps.roadmap import Roadmap
 from fleet_market.protocol.messages import Place, Position, Release, Reroute, Route, RouteRequest, Stop, WirePose
 

@@ -1,15 +1,19 @@
+import copy
+import heapq
 import math
+import tracemalloc
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet_market.body import Pose
-from fleet_market.errors import PlaceError, UnreachableError
+from fleet_market.errors import InputError, PlaceError, UnreachableError
 from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.maps.places import Places
-from fleet_market.maps.roadmap import DistanceTree, Roadmap, leg
+from fleet_market.maps.roadmap import SHORTER_M, TURN_COST_M_PER_RAD, DistanceTree, Roadmap, leg, turn_between
 from fleet_market.protocol.messages import Place
 
 
@@ -107,6 +111,86 @@ def test_a_tree_that_grows_as_it_is_asked_says_what_a_whole_one_says(data):
     assert list(growing.all_m) == expected_m
 
 
+def plain_dijkstra(roadmap, goals):
+    """Distances to the nearest goal by the textbook: everything infinite at first, and the whole floor at once."""
+    distance, onward = dict.fromkeys(range(len(roadmap)), math.inf), {}
+    heap = [(0.0, goal) for goal in goals]
+    distance.update(dict.fromkeys(goals, 0.0))
+    while heap:
+        d, node = heapq.heappop(heap)
+        if d > distance[node]:
+            continue
+        for other, length_m in roadmap.neighbours(node):
+            turn_rad = 0.0
+            if node in onward:
+                (ax, ay), (bx, by), (cx, cy) = (roadmap.xy[n] for n in (other, node, onward[node]))
+                turn_rad = turn_between(math.atan2(by - ay, bx - ax), math.atan2(cy - by, cx - bx))
+            total_m = d + length_m + TURN_COST_M_PER_RAD * turn_rad
+            if total_m < distance[other] - SHORTER_M:
+                distance[other], onward[other] = float(np.float32(total_m)), node
+                heapq.heappush(heap, (distance[other], other))
+    return distance, onward
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_tree_says_what_the_textbook_says_before_and_after_it_is_whole(data):
+    grid = data.draw(st.sampled_from([HALL, TWO_ROOMS]))
+    roadmap = Roadmap.build(grid, clearance_m=0.35)
+    nodes = st.integers(0, len(roadmap) - 1)
+    goals = tuple(data.draw(st.lists(nodes, min_size=1, max_size=3, unique=True)))
+    expected_m, onward = plain_dijkstra(roadmap, goals)
+    tree = roadmap.to(goals)
+    for node in (*data.draw(st.lists(nodes, max_size=10)), *goals):
+        assert tree.from_m(node) == expected_m[node]
+        if math.isfinite(expected_m[node]):
+            assert [onward.get(n) for n in tree.path(node)] == [*tree.path(node)[1:], None]
+    assert list(tree.all_m) == list(expected_m.values())
+    assert [tree.from_m(node) for node in range(len(roadmap))] == list(expected_m.values())
+
+
+def test_a_copy_says_the_same_and_works_it_out_by_itself():
+    roadmap = Roadmap.build(TWO_ROOMS, clearance_m=0.35)
+    expected_m = list(roadmap.to((5,)).all_m)
+    copied = copy.deepcopy(roadmap)
+    assert copied.to((5,)) is not roadmap.to((5,))
+    assert list(copied.to((5,)).all_m) == expected_m
+
+
+def test_trees_take_no_memory_for_the_far_end_of_a_large_floor():
+    free = np.ones((480, 120), dtype=bool)
+    roadmap = Roadmap.build(OccupancyGrid(~free, free, 0.25, (0.0, 0.0)), clearance_m=0.35)
+    goals = range(1000, len(roadmap), 300)
+    before_bytes = psutil.Process().memory_info().rss
+    for goal in goals:
+        assert 0 < roadmap.to((goal,)).from_m(goal - 500) < 30
+    assert psutil.Process().memory_info().rss - before_bytes < 6 * len(roadmap) * len(goals) / 2
+
+
+@pytest.mark.parametrize("grid", [HALL, TWO_ROOMS])
+def test_neighbours_are_those_between_which_the_way_is_clear(grid):
+    roadmap = Roadmap.build(grid, clearance_m=0.35)
+    node_at = {xy: node for node, xy in enumerate(roadmap.xy)}
+    for node, (x, y) in enumerate(roadmap.xy):
+        around = [(x + dx, y + dy) for dx in (-0.25, 0, 0.25) for dy in (-0.25, 0, 0.25) if dx or dy]
+        joined = {node_at[at] for at in around if at in node_at and roadmap.connects((x, y), at)}
+        assert {other for other, _ in roadmap.neighbours(node)} == joined
+        assert all(length == pytest.approx(math.dist((x, y), roadmap.xy[o])) for o, length in roadmap.neighbours(node))
+
+
+def test_nodes_on_open_floor_share_their_edges():
+    tracemalloc.start()
+    roadmap = Roadmap.build(HALL, clearance_m=0.35)
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 150 * len(roadmap)
+
+
+def test_a_map_too_wide_for_the_trees_is_refused():
+    with pytest.raises(InputError, match="coarser pitch"):
+        Roadmap.build(HALL, clearance_m=0.35, pitch_m=0.0001)
+
+
 class Looked(list):
     """Edges that count whose are looked at."""
 
@@ -122,7 +206,7 @@ class Looked(list):
 def test_a_tree_grows_no_farther_than_it_is_asked():
     roadmap = Roadmap.build(HALL, clearance_m=0.35)
     goal, near = roadmap.nearest(1.5, 1.5), roadmap.nearest(2.5, 1.5)
-    edges = Looked([roadmap.neighbours(node) for node in range(len(roadmap))])
+    edges = Looked([[(other - node, m) for other, m in roadmap.neighbours(node)] for node in range(len(roadmap))])
     tree = DistanceTree(roadmap.xy, edges, (goal,))
     assert tree.from_m(near) == pytest.approx(1.0)
     assert 0 < len(edges.at) < len(roadmap) / 5
@@ -178,3 +262,9 @@ def test_places_are_found_by_name_or_coordinates_unless_cut_off_or_kept_free():
     split = floor("#########", "#..##...#", "#..##...#", "#########")
     with pytest.raises(PlaceError, match="no way leads there"):
         Places(split, Roadmap.build(split, clearance_m=0.35), {}).resolve("2;2", source="s", field="f")
+
+
+def test_a_floor_without_room_has_no_ways():
+    full = np.ones((20, 20), dtype=bool)
+    roadmap = Roadmap.build(OccupancyGrid(full, ~full, 0.05, (0.0, 0.0)), clearance_m=0.1)
+    assert (len(roadmap), list(roadmap.to(()).all_m)) == (0, [])

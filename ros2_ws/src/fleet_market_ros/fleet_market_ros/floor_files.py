@@ -16,6 +16,7 @@ from fleet_market.maps.surfaces import Surfaces
 from fleet_market.robot.agent import AgentConfig
 from fleet_market.robot.fleet import Fleet
 from fleet_market.robot.floor import Floor, lay_out
+from fleet_market_ros.memory import give_back
 
 _reading = threading.Lock()
 
@@ -55,7 +56,9 @@ def _read(fleet_file: Path, map_file: Path, *_changed: int) -> tuple[Fleet, Floo
     fleet = load_fleet(fleet_file)
     grid = load_map(map_file)
     floor = lay_out(fleet, grid, source=str(fleet_file))
-    return fleet, floor, Surfaces(fleet.surfaces), Places(grid, floor.roadmap, fleet.places)
+    places = Places(grid, floor.roadmap, fleet.places)
+    give_back()
+    return fleet, floor, Surfaces(fleet.surfaces), places
 
 
 def _changed_ns(file: Path) -> int:
