@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests start hundreds of processes: without their bytecode kept, each of them compiles the product anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup ros demo test check bench nightly clean mosquitto postgres vda5050-peer
 
 setup: $(VENV)/.installed
@@ -51,13 +54,13 @@ nightly: mosquitto postgres
 	$(BIN)/python -m benchmarks.nightly
 
 # What starts no processes runs on all cores; what does mostly waits, vehicles and devices most of all; whole fleets have the
-# machine to themselves.
+# machine to themselves. Where all tests of a kind lie in a few folders, the workers read no others.
 test: check mosquitto postgres ros vda5050-peer
 	$(BIN)/python tests/ros/nav2_msgs_stub/building.py .cache/nav2_msgs
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not real and not waits"
-	$(BIN)/python -m pytest -n 6 --dist worksteal -m waits
+	$(BIN)/python -m pytest -n 6 --dist worksteal -m waits tests/hardware
 	$(BIN)/python -m pytest -n 4 --dist loadfile -m "real and not alone and not waits"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m alone tests/demo tests/launching
 
 clean:
 	rm -rf $(VENV) .cache out .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

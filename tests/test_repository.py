@@ -1,5 +1,6 @@
 """Rules of the repository that no linter knows."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,15 @@ def test_the_launch_folder_is_no_package_for_it_would_shadow_that_of_ros():
 def test_ci_runs_the_test_command_of_the_readme():
     assert "\nmake test\n" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("make test")
+
+
+@pytest.mark.parametrize("mark", ["waits", "alone"])
+def test_make_test_looks_for_a_mark_wherever_it_is_used(mark):
+    (command,) = re.findall(rf"pytest .*-m {mark} (.*)", (ROOT / "Makefile").read_text())
+    used = re.compile(rf"pytest\.mark\.{mark}\b")
+    found = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py") if used.search(path.read_text())]
+    assert found
+    assert [path for path in found if not any(path.is_relative_to(folder) for folder in command.split())] == []
 
 
 def test_the_wheel_holds_what_is_not_python_too():

@@ -58,6 +58,7 @@ def _rights(entry: Entry) -> Iterator[tuple[str, str]]:
         case Role.CUSTOMER:
             yield "write", f"{prefix}/in/{name}/#"
             yield "read", topics.to_customer(name, "#")
+            yield "read", topics.zone("+", "auctioneer")
             yield "read", f"{prefix}/view/#"
         case Role.ORACLE:
             yield "read", f"{prefix}/view/#"

@@ -34,15 +34,18 @@ SETUP = 0x464D4B54, 0
 """Advisory lock under which the tables are made."""
 
 _SIGN_ON = """
-INSERT INTO daemon (name, zones, held, until)
-VALUES (%(name)s, %(zones)s, %(held)s, clock_timestamp() + %(lease)s::interval)
-ON CONFLICT (name) DO UPDATE SET zones = excluded.zones, held = excluded.held, until = excluded.until
+INSERT INTO daemon (name, zones, until)
+VALUES (%(name)s, %(zones)s, clock_timestamp() + %(lease)s::interval)
+ON CONFLICT (name) DO UPDATE SET zones = excluded.zones, until = excluded.until
 """
 _RENEW = """
 UPDATE lease SET until = clock_timestamp() + %(lease)s::interval
 WHERE holder = %(name)s AND zone = ANY(%(mine)s) RETURNING zone, epoch
 """
-_OTHERS = "SELECT zones, held FROM daemon WHERE name <> %(name)s AND until > clock_timestamp()"
+_OTHERS = """
+SELECT zones, (SELECT count(*) FROM lease WHERE holder = name AND lease.until > clock_timestamp()) FROM daemon
+WHERE name <> %(name)s AND until > clock_timestamp()
+"""
 _FREE = """
 SELECT wanted FROM unnest(%(zones)s::text[]) AS wanted LEFT JOIN lease ON lease.zone = wanted
 WHERE lease.zone IS NULL OR lease.until < clock_timestamp()
@@ -115,13 +118,13 @@ class PostgresLeases:
 
     def roll(self, zones: Collection[ZoneId], held: Mapping[ZoneId, Lease]) -> Roll:
         """Sign on and renew the leases; see `fleet_market.ports.Leases`."""
-        values = self._values() | {"zones": list(zones), "held": len(held), "mine": list(held)}
+        values = self._values() | {"zones": list(zones), "mine": list(held)}
         with self._busy, told(self._database):
             self._db.execute(_SIGN_ON, values)
             renewed = set(self._db.execute(_RENEW, values).fetchall())
             self._db.execute("DELETE FROM daemon WHERE until < clock_timestamp() - %s::interval", (FORGET,))
-            others = self._db.execute(_OTHERS, values).fetchall()
             free = self._db.execute(_FREE, values).fetchall()
+            others = self._db.execute(_OTHERS, values).fetchall()  # after that: what is no longer free is counted
         return Roll(
             lost=frozenset(zone for zone, lease in held.items() if (zone, lease.epoch) not in renewed),
             others=tuple(Member(frozenset(map(ZoneId, names)), count) for names, count in others),

@@ -1,4 +1,9 @@
-"""Ask the market something over MQTT and wait for the answer."""
+"""Ask the market something over MQTT and wait for the answer.
+
+What happens to orders is told once, and lost for whoever is not connected then, or if the market dies between deciding and
+telling. So orders that a customer has posted or asked for are asked for again whenever the market opens, and when a lost
+connection is back.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -15,12 +21,30 @@ from fleet_market.errors import BrokerError, ProtocolError, ReplyTimeoutError
 from fleet_market.ids import MAIN_ZONE, CustomerId, Identifier, MessageId, OrderId, ZoneId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, Envelope, decode, encode
-from fleet_market.protocol.messages import AnyBody, Body, OrderEvent, OrderView, StatusReply, StatusRequest
+from fleet_market.protocol.messages import (
+    AnyBody,
+    Auctioneer,
+    Body,
+    OrderEvent,
+    OrderReply,
+    OrderView,
+    StatusReply,
+    StatusRequest,
+)
 from fleet_market.protocol.registry import Role
 
 REPEAT_S = 1.0
 """A request without an answer is sent again after this long, under the same id."""
 Reply = TypeVar("Reply", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    answer: asyncio.Future[Body]
+    follows: bool
+    """Whether the orders in the answer are followed from then on."""
+    catches_up: bool
+    """Whether they are events too."""
 
 
 class Requester:
@@ -55,19 +79,24 @@ class Requester:
         self._where = f"{host}:{port}"
         self._transport = MqttTransport(
             MqttConfig(host, port, client),
-            [(topics.to_customer(customer, "#"), 1), (topics.view(zone, "order"), 1)],
+            [(topics.to_customer(customer, "#"), 1), (topics.view(zone, "order"), 1), (topics.zone(zone, "auctioneer"), 1)],
+            [self._connected],
             guard=guard_for(keys, Role.CUSTOMER, customer, host),
         )
-        self._waiting: dict[MessageId, asyncio.Future[Body]] = {}
+        self._waiting: dict[MessageId, _Question] = {}
+        self._followed: dict[OrderId, OrderView] = {}
+        """Orders that were posted or asked for and are not over, as they were last told."""
+        self._catching_up: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[OrderView] = asyncio.Queue(10_000)
 
     async def __aenter__(self) -> Self:
         self._stack = contextlib.AsyncExitStack()
         await self._stack.__aenter__()
         try:
+            self._tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
+            self._stack.callback(self._end_catching_up)
             await self._stack.enter_async_context(self._transport)
-            tasks = await self._stack.enter_async_context(asyncio.TaskGroup())
-            listener = tasks.create_task(self._listen(), name="answers")
+            listener = self._tasks.create_task(self._listen(), name="answers")
             self._stack.callback(listener.cancel)
             async with asyncio.timeout(self._timeout_s):
                 await self._transport.connected.wait()
@@ -92,9 +121,14 @@ class Requester:
         ReplyTimeoutError
             If no answer arrives in time.
         """
+        return await self._ask(kind, body, answer)
+
+    async def _ask(self, kind: str, body: AnyBody, answer: type[Reply], *, catches_up: bool = False) -> Reply:
         name, topic = MessageId(secrets.token_hex(10)), topics.from_customer(self._customer, kind, self._zone)
         payload = encode(Envelope(id=name, ts=0, src=Identifier(self._customer), body=body))
-        future = self._waiting[name] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
+        follows = not (isinstance(body, StatusRequest) and body.order is None)
+        self._waiting[name] = _Question(future, follows, catches_up)
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not future.done():
@@ -129,18 +163,72 @@ class Requester:
         return whole
 
     async def events(self) -> AsyncIterator[OrderView]:
-        """Yield orders as they change."""
+        """Yield orders as they change.
+
+        An order that this customer has posted or asked for may skip states, if the connection or the market was away.
+        """
         while True:
             yield await self._events.get()
 
     async def _listen(self) -> None:
         async for delivery in self._transport.deliveries():
             delivery.ack()
+            if not delivery.payload:
+                continue
             try:
                 message = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES)
             except ProtocolError:
                 continue
-            if isinstance(message.body, OrderEvent):
-                await self._events.put(message.body.view)
-            elif message.corr is not None and (waiter := self._waiting.get(message.corr)) and not waiter.done():
-                waiter.set_result(message.body)
+            match message.body:
+                case OrderEvent(view=view):
+                    if view.order not in self._followed or self._notes(view):
+                        await self._events.put(view)
+                case Auctioneer(status=status):
+                    if status != "closed":
+                        self._catch_up()
+                case body if message.corr is not None and (question := self._waiting.get(message.corr)) is not None:
+                    await self._answered(question, body)
+
+    async def _answered(self, question: _Question, body: Body) -> None:
+        if question.answer.done():
+            return
+        question.answer.set_result(body)
+        if not question.follows:
+            return
+        match body:
+            case OrderReply(view=OrderView() as view):
+                views: tuple[OrderView, ...] = (view,)
+            case StatusReply(orders=views):
+                pass
+            case _:
+                return
+        for view in views:
+            if self._notes(view) and question.catches_up:
+                await self._events.put(view)
+
+    def _notes(self, view: OrderView) -> bool:
+        """Take note of an order that is followed; return whether it has changed."""
+        if view == self._followed.get(view.order):
+            return False
+        self._followed[view.order] = view
+        if view.state.final:
+            del self._followed[view.order]
+        return True
+
+    async def _connected(self) -> None:
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._end_catching_up()
+        self._catching_up = self._tasks.create_task(self._ask_again(), name="catch up")
+
+    async def _ask_again(self) -> None:
+        for order in list(self._followed):
+            while order in self._followed:
+                with contextlib.suppress(ReplyTimeoutError):
+                    await self._ask("status", StatusRequest(what="orders", order=order), StatusReply, catches_up=True)
+                    break
+
+    def _end_catching_up(self) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()

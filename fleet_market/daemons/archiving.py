@@ -37,7 +37,7 @@ FIRST_S = 5.0
 PAUSE_S = 2.0
 """Between one archive and the next."""
 MAX_INPUTS = 4_500
-"""In one archive, or as many as there are up to the next checkpoint: deleting them takes some 60 ms."""
+"""In one archive: deleting them takes some 60 ms."""
 NICE = 10
 NS_PER_DAY = 86_400 * 10**9
 
@@ -73,6 +73,8 @@ class Archiving:
         The only one that writes to `store`.
     clock : Clock
         Market time.
+    max_inputs : int
+        In one archive, or as many as there are up to the next checkpoint.
     """
 
     def __init__(
@@ -83,8 +85,9 @@ class Archiving:
         store: Forgets,
         writer: StoreWriter,
         clock: Clock,
+        max_inputs: int = MAX_INPUTS,
     ) -> None:
-        self._retention, self._database, self._zone = retention, database, zone
+        self._retention, self._database, self._zone, self._max_inputs = retention, database, zone, max_inputs
         self._store, self._writer, self._clock = store, writer, clock
 
     async def run(self) -> None:
@@ -109,7 +112,7 @@ class Archiving:
         before_ns = self._clock.now_ns() - round(self._retention.age_days * NS_PER_DAY)
         cut = await _in_a_process({
             "database": str(self._database), "zone": self._zone, "folder": str(self._retention.folder),
-            "before_ns": before_ns,
+            "before_ns": before_ns, "max_inputs": self._max_inputs,
         })  # fmt: skip
         if cut is None:
             return False
@@ -163,7 +166,7 @@ def next_archive(job: dict[str, Any]) -> Cut | None:
     with open_reader(job["database"], zone) as store:
         target = folder / archive_name(zone, store.anchor())
         whole = partial(_whole, store, folder, zone)
-        return archive(store, target, zone, job["before_ns"], max_inputs=MAX_INPUTS, whole=whole)
+        return archive(store, target, zone, job["before_ns"], max_inputs=job["max_inputs"], whole=whole)
 
 
 def _whole(store: Reads, folder: Path, zone: ZoneId) -> Reads:

@@ -68,7 +68,7 @@ class Broker:
         self._draining = False
         self._runs: dict[ZoneId, asyncio.Task[None]] = {}
         self._stopping: set[ZoneId] = set()
-        """Of those that run, the zones that have been told to stop."""
+        """Zones that have been told to stop, until their leases are given back."""
         self._leases: dict[ZoneId, Lease] = {}
         self._free_since: dict[ZoneId, float] = {}
         self._failed: dict[ZoneId, tuple[float, BaseException]] = {}
@@ -144,6 +144,7 @@ class Broker:
 
     async def _share(self, leases: Leases, tasks: asyncio.TaskGroup) -> None:
         while True:
+            stopping = bool(self._stopping)
             roll = await self._roll(leases)
             for zone in roll.lost & self._runs.keys() - self._stopping:
                 log.warning("zone %s: another daemon has taken it over", zone)
@@ -155,9 +156,11 @@ class Broker:
                 continue
             if not self._stopping and all(self.servers[zone].ready.is_set() for zone in self._runs):
                 self.ready.set()
-                if (surplus := to_give_away(list(self._runs), roll.others)) is not None:
+                under_way = stopping or roll.free
+                if not under_way and (surplus := to_give_away(list(self._runs), roll.others)) is not None:
                     log.info("zone %s: given away to a daemon that runs fewer", surplus)
-                    self._stop(surplus)
+                    self._stopping.add(surplus)
+                    tasks.create_task(self._hand_over(surplus, self._runs[surplus]), name=f"hand over {surplus}")
             await asyncio.sleep(BEAT_S)
 
     async def _roll(self, leases: Leases) -> Roll:
@@ -198,8 +201,16 @@ class Broker:
             self._failed[lease.zone] = time.monotonic() + RETRY_S, group
         finally:
             del self._runs[lease.zone], self._leases[lease.zone]
-            self._stopping.discard(lease.zone)
-            await asyncio.to_thread(leases.release, lease)
+            try:
+                await asyncio.to_thread(leases.release, lease)
+            finally:
+                self._stopping.discard(lease.zone)
+
+    async def _hand_over(self, zone: ZoneId, run: asyncio.Task[None]) -> None:
+        """Have a zone stop when all that it has decided is told, if it has not stopped by itself."""
+        await self.servers[zone].drain(receipts=False)
+        if self._runs.get(zone) is run:
+            run.cancel()
 
     def _stop(self, zone: ZoneId) -> None:
         """Have a zone stop; nobody waits for it, for that would hold up the leases of the others."""

@@ -200,8 +200,8 @@ class Zone:
         if stored is not None:
             await asyncio.shield(stored)
 
-    async def drain(self, transport: Publisher, within_s: float) -> int:
-        """Come to an orderly end: take nothing new, store and send what is decided, wait for receipts.
+    async def drain(self, transport: Publisher, within_s: float, *, receipts: bool = True) -> int:
+        """Come to an orderly end: take nothing new, store and send what is decided, wait for receipts unless told not to.
 
         What is not taken stays with the MQTT broker, and what is not confirmed in the outbox, for the next start.
 
@@ -214,8 +214,9 @@ class Zone:
         with contextlib.suppress(TimeoutError, BrokerError):
             async with asyncio.timeout(within_s):
                 await self.engine.settled()
-                await self.engine.send_unconfirmed(transport)
-                while self.engine.unconfirmed():  # noqa: ASYNC110 - others take it away
+                if receipts:
+                    await self.engine.send_unconfirmed(transport)
+                while receipts and self.engine.unconfirmed():  # noqa: ASYNC110 - others take it away
                     await asyncio.sleep(CONFIRM_LOOK_S)
         with contextlib.suppress(TimeoutError, BrokerError):
             async with asyncio.timeout(within_s):

@@ -185,11 +185,17 @@ class ZoneServer:
         await self.recovered.wait()
         await self.zone.set_halted(halted=halted, reason=reason)
 
-    async def drain(self) -> None:
-        """Bring the market to an orderly end, within `ServerConfig.drain_s`; `run` is to be cancelled then."""
+    async def drain(self, *, receipts: bool = True) -> None:
+        """Bring the market to an orderly end, within `ServerConfig.drain_s`; `run` is to be cancelled then.
+
+        Parameters
+        ----------
+        receipts : bool
+            Whether to wait for them; whoever runs the zone next can do that as well.
+        """
         if self._ingress is None or not self.ready.is_set():
             return
-        left = await self.zone.drain(self._ingress, self.config.drain_s)
+        left = await self.zone.drain(self._ingress, self.config.drain_s, receipts=receipts)
         log.info("zone %s: drained, %d messages not confirmed", self.zone_config.zone, left, extra={"unconfirmed": left})
 
     def status(self) -> ZoneStatus:

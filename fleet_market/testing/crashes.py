@@ -8,6 +8,7 @@ instant, also while it recovers, and compares.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import select
@@ -103,11 +104,17 @@ class _Wire(Silence):
             _tell(self._pipe, f"P {payload.partition(b'award:')[2][:20].decode()}")
 
 
-def run_kills(address: str | Path, kills: int, seed: int, tally: Tally) -> None:
-    """Run a market on the new store at `address`, kill it `kills` times, and add what is seen to `tally`."""
+def run_kills(address: str | Path, kills: int, seed: int, tally: Tally, *, acknowledged: int = 0) -> None:
+    """Run a market on the new store at `address`, kill it `kills` times, and add what is seen to `tally`.
+
+    It is killed on until so many inputs are `acknowledged`: how many a life takes depends on the machine.
+    """
     rng = random.Random(seed)  # noqa: S311 - seeded chance, no secret
     announced: set[str] = set()
-    for number in range(kills):
+    before = tally.acknowledged
+    for number in itertools.count():
+        if number >= kills and tally.acknowledged - before >= acknowledged:
+            break
         said = _one_life(address, seed, f"k{seed}-{number}", rng)
         tally.kills += 1
         _take(said, tally)

@@ -22,7 +22,7 @@ async def refuse(request):
 def say(path, line):
     """Send a raw line; returns what comes back."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(60)
         connection.connect(str(path))
         connection.sendall(line)
         with connection.makefile("rb") as lines:

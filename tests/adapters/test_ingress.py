@@ -88,11 +88,11 @@ class Town:
     @contextlib.asynccontextmanager
     async def open(self):
         async with self.ingress:
-            await asyncio.wait_for(self.ingress.connected(), 10)
+            await asyncio.wait_for(self.ingress.connected(), 60)
             yield self
 
     async def hear(self, count):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return [d async for d in self._some(count)]
 
     async def _some(self, count):
@@ -104,7 +104,7 @@ class Town:
 @contextlib.asynccontextmanager
 async def robots_on(broker):
     async with MqttTransport(MqttConfig(broker.host, broker.port, "robots")) as transport:
-        await asyncio.wait_for(transport.connected.wait(), 10)
+        await asyncio.wait_for(transport.connected.wait(), 60)
         yield transport
 
 

@@ -36,7 +36,7 @@ async def publish_until_it_fails(transport):
 
 
 async def receive(transport):
-    return await asyncio.wait_for(anext(aiter(transport.deliveries())), 10)
+    return await asyncio.wait_for(anext(aiter(transport.deliveries())), 60)
 
 
 async def test_a_message_arrives(mqtt_broker):
@@ -76,7 +76,7 @@ async def test_a_killed_broker_is_found_again_and_subscriptions_stand(mqtt_broke
         with pytest.raises(BrokerError):
             await publish_until_it_fails(a)
         mqtt_broker.start()
-        await asyncio.wait_for(asyncio.gather(a.connected.wait(), b.connected.wait()), 15)
+        await asyncio.wait_for(asyncio.gather(a.connected.wait(), b.connected.wait()), 60)
         await a.publish("t/x", b"back")
         assert (await receive(b)).payload == b"back"
     assert len(times) == 2

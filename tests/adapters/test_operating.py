@@ -77,6 +77,17 @@ def test_the_service_manager_is_told_by_a_datagram(tmp_path, abstract):
         assert manager.recv(100) == b"READY=1\nSTATUS=well"
 
 
+def test_a_service_manager_that_reads_nothing_holds_nobody_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(systemd, "TAKEN_WITHIN_S", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        while systemd.notify(systemd.ALIVE, environment=environment):
+            pass  # until what the kernel keeps for it is full
+        assert manager.recv(100) == systemd.ALIVE.encode()
+        assert systemd.notify(systemd.STOPPING, environment=environment)
+
+
 @pytest.mark.parametrize("name", ["", "relative", "/nowhere/at/all"])
 def test_without_a_service_manager_nobody_is_told(name):
     assert not systemd.notify(systemd.READY, environment={"NOTIFY_SOCKET": name})

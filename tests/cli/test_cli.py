@@ -59,7 +59,7 @@ def market(mqtt_broker, hall):
         assert "READY market main" in daemon.stdout.readline()
         yield address
         daemon.send_signal(signal.SIGTERM)
-        _, errors = daemon.communicate(timeout=20)
+        _, errors = daemon.communicate(timeout=60)
         assert daemon.returncode == 0, errors
         assert "Traceback" not in errors
 

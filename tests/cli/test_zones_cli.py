@@ -18,7 +18,7 @@ ORDER = ("--pickup", "dock", "--dropoff", "shelf", "--max-price", "7.5")
 
 def run(*arguments, code=0):
     done = subprocess.run(
-        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
     )  # fmt: skip
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
@@ -50,7 +50,7 @@ def test_one_daemon_runs_two_zones_with_books_of_their_own_and_a_second_is_refus
         assert json.loads(run("ledger", "audit", *store))["escrow_left_uc"] == 7_500_000
         assert json.loads(run("ledger", "backup", tmp_path / "copy", *store))["sound"]
         daemon.terminate()
-        assert daemon.wait(20) == 0
+        assert daemon.wait(60) == 0
     assert (tmp_path / "m.north.db").is_file()
     again = ("--store", tmp_path / "again.db", "--zone", "north", "--json")
     assert json.loads(run("ledger", "restore", tmp_path / "copy", *again))["sound"]

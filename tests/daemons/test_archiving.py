@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
 from market_process import Daemon, cli, post, robot_and_customer, until
@@ -10,7 +11,7 @@ from fleet_market.adapters.store_writer import StoreWriter
 from fleet_market.adapters.stores import open_reader, open_store
 from fleet_market.daemons import archiving
 from fleet_market.daemons.archiving import Archiving, Retention
-from fleet_market.daemons.engine import SNAPSHOT_INPUTS, Engine
+from fleet_market.daemons.engine import Engine
 from fleet_market.errors import StoreError
 from fleet_market.ids import ZoneId
 from fleet_market.market import Market
@@ -19,6 +20,10 @@ from fleet_market.testing.market_load import MarketLoad, Yard
 
 pytestmark = pytest.mark.real
 MAIN = ZoneId("main")
+EVERY = 300
+"""Inputs between two checkpoints: few, for archives are made with little priority, which on a busy machine takes long."""
+TWO = 2 * EVERY + EVERY // 4
+"""Inputs of a little more than two."""
 
 
 def old_market(address, checkpoints):
@@ -27,6 +32,7 @@ def old_market(address, checkpoints):
     async def business(store):
         async with StoreWriter(store) as writer:
             engine = Engine(Market(Yard()), store, writer)
+            engine.snapshot_inputs = EVERY
             engine.recover()
             engine.epoch += 1
             async with asyncio.TaskGroup() as tasks:
@@ -34,7 +40,7 @@ def old_market(address, checkpoints):
                 load = MarketLoad(engine.market)
                 for command in load.opening(1):
                     await engine.take(command)
-                while engine.inputs <= checkpoints * SNAPSHOT_INPUTS:
+                while engine.inputs <= checkpoints * EVERY:
                     for command in load.round():
                         await engine.take(command)
                     await asyncio.sleep(0)
@@ -45,11 +51,27 @@ def old_market(address, checkpoints):
         asyncio.run(business(store))
 
 
+@pytest.fixture(scope="module")
+def old_file(tmp_path_factory):
+    """A store in a file with four checkpoints of 1970, of which tests take copies."""
+    file = tmp_path_factory.mktemp("old") / "market.db"
+    old_market(str(file), 4)
+    return file
+
+
+@pytest.fixture
+def old_copy(old_file, tmp_path):
+    return str(shutil.copy(old_file, tmp_path / "market.db"))
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def address(request, tmp_path):
+def address(request):
+    """Where a store with four checkpoints of 1970 is."""
     if request.param == "sqlite":
-        return str(tmp_path / "market.db")
-    return request.getfixturevalue("postgres_address")
+        return request.getfixturevalue("old_copy")
+    server = request.getfixturevalue("postgres_address")
+    old_market(server, 4)
+    return server
 
 
 def anchor(address):
@@ -58,7 +80,6 @@ def anchor(address):
 
 
 async def test_a_daemon_archives_what_is_old_while_it_trades(mqtt_broker, tmp_path, address):
-    await asyncio.to_thread(old_market, address, 4)
     folder = tmp_path / "archives"
     settings = tmp_path / "market.toml"
     settings.write_text(f'[retention]\nfolder = "{folder}"\ndays = 30\n')
@@ -66,7 +87,7 @@ async def test_a_daemon_archives_what_is_old_while_it_trades(mqtt_broker, tmp_pa
         await asyncio.to_thread(daemon.wait_ready)
         async with robot_and_customer(mqtt_broker) as (robot, ann):
             await post(ann, "o1")
-            await until(lambda: anchor(address) > 2 * SNAPSHOT_INPUTS, within_s=60)
+            await until(lambda: anchor(address) > 2 * EVERY, within_s=200)
             await until(lambda: robot.awards)
             await post(ann, "o2")
             await until(lambda: daemon.sees(open_orders=1) or len(robot.awards) == 2)
@@ -83,7 +104,7 @@ async def test_a_daemon_archives_what_is_old_while_it_trades(mqtt_broker, tmp_pa
 async def archive_in(address, folder):
     with open_store(address) as store:
         async with StoreWriter(store) as writer:
-            work = Archiving(Retention(folder, 0.0), address, MAIN, store, writer, Now())
+            work = Archiving(Retention(folder, 0.0), address, MAIN, store, writer, Now(), TWO)
             return [await work.archive_one() for _ in range(3)]
 
 
@@ -93,8 +114,13 @@ class Now:
 
 
 async def test_what_a_killed_daemon_has_archived_and_not_deleted_is_not_archived_twice(tmp_path, address):
-    await asyncio.to_thread(old_market, address, 4)
-    job = {"database": address, "zone": "main", "folder": str(tmp_path / "archives"), "before_ns": 10**18}
+    job = {
+        "database": address,
+        "zone": "main",
+        "folder": str(tmp_path / "archives"),
+        "before_ns": 10**18,
+        "max_inputs": EVERY,
+    }
     cut = await asyncio.to_thread(archiving.next_archive, job)
     written = {path.name: path.read_bytes() for path in (tmp_path / "archives").iterdir()}
     assert anchor(address) == 0
@@ -106,10 +132,8 @@ async def test_what_a_killed_daemon_has_archived_and_not_deleted_is_not_archived
         assert reader.archives()[0] == (cut.end, cut.file, cut.sha256)
 
 
-async def test_a_folder_that_cannot_be_written_leaves_everything_in_the_store(tmp_path):
-    address = str(tmp_path / "market.db")
-    await asyncio.to_thread(old_market, address, 3)
+async def test_a_folder_that_cannot_be_written_leaves_everything_in_the_store(tmp_path, old_copy):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"file/in: Not a directory: use a folder that can be written"):
-        await archive_in(address, tmp_path / "file" / "in")
-    assert anchor(address) == 0
+        await archive_in(old_copy, tmp_path / "file" / "in")
+    assert anchor(old_copy) == 0

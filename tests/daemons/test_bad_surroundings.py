@@ -195,6 +195,8 @@ def test_a_full_disk_stops_the_market_and_loses_nothing_that_was_acknowledged(mq
     async def business():
         async with robot_and_customer(mqtt_broker) as (robot, ann):
             numbers = itertools.count()
+            await post(ann, f"o{next(numbers)}")
+            await until(lambda: robot.awards)
             while full.process.poll() is None:
                 await post(ann, f"o{next(numbers)}")
                 await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from robot_yard import CREDIT, DOCKS, OVER, PLACES, TICK_S, Yard
 
 from fleet_market.body import End, Link
+from fleet_market.contracts import MarketTerms
 from fleet_market.ids import MessageId
 from fleet_market.protocol.messages import Cancel, Complete, OrderState, Phase, Progress
 from fleet_market.robot.agent import Doing
@@ -43,7 +44,7 @@ def test_two_orders_in_a_row_are_queued_by_one_robot_and_both_are_done():
 
 @pytest.mark.slow
 def test_a_burst_of_forty_orders_on_six_robots_is_awarded_in_one_batch_and_done():
-    yard = Yard(max_tasks=16)
+    yard = Yard(max_tasks=16, terms=MarketTerms(resale=False))  # half of its time; `test_resale` has re-auctions
     yard.run(1)
     orders = [
         yard.order(f"o{i}", PLACES[i % 20], DOCKS[i % 4], deadline_s=4000.0, max_price_uc=60 * CREDIT) for i in range(40)

@@ -50,7 +50,7 @@ OWN = {
 }
 MAY_READ = {
     ("robot", "r1"): ["to/r1/award", "zone/main/auctioneer"],
-    ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band", "view/main/head"],
+    ("customer", "ann"): ["out/ann/order", "view/main/cleared", "view/main/band", "view/main/head", "zone/main/auctioneer"],
     ("market", "auc-main"): [],
     ("oracle", "oracle"): [
         "view/main/cleared", "view/main/band", "view/main/head", "out/oracle/question", "from/r1/main/telemetry",
@@ -71,7 +71,7 @@ async def connected(*transports):
     async with contextlib.AsyncExitStack() as stack:
         for transport in transports:
             await stack.enter_async_context(transport)
-            await asyncio.wait_for(transport.connected.wait(), 15)
+            await asyncio.wait_for(transport.connected.wait(), 60)
         yield transports
 
 
@@ -99,13 +99,21 @@ async def test_everyone_hears_what_is_for_him_and_nothing_else(secure_broker):
         for who, topics in OWN.items():
             for topic in topics:
                 await parties[who].publish(f"mkt/1/{topic}", b"{}")
-        for who, transport in parties.items():
-            heard = set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    async for delivery in transport.deliveries():
-                        heard.add(delivery.topic.removeprefix("mkt/1/"))
-            assert heard == set(MAY_READ[who]), who
+        heard = {who: set() for who in parties}
+        async with asyncio.TaskGroup() as tasks:
+            listening = [tasks.create_task(listen(transport, heard[who])) for who, transport in parties.items()]
+            async with asyncio.timeout(60):
+                while any(not heard[who] >= set(MAY_READ[who]) for who in parties):  # noqa: ASYNC110 - others fill it
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(1.0)  # what nobody should hear would have come
+            for one in listening:
+                one.cancel()
+        assert heard == {who: set(MAY_READ[who]) for who in parties}
+
+
+async def listen(transport, heard):
+    async for delivery in transport.deliveries():
+        heard.add(delivery.topic.removeprefix("mkt/1/"))
 
 
 WILL = """
@@ -136,7 +144,7 @@ async def test_a_last_will_on_a_foreign_topic_is_suppressed_and_on_the_own_one_s
             assert await asyncio.to_thread(child.stdout.readline) == "READY\n"
             child.kill()
             child.communicate()
-        heard = await asyncio.wait_for(anext(aiter(market.deliveries())), 10)
+        heard = await asyncio.wait_for(anext(aiter(market.deliveries())), 60)
         assert (heard.topic, heard.payload) == ("mkt/1/state/r1/presence", b"{}"), "the first that comes is the second"
 
 
@@ -145,7 +153,7 @@ async def test_nobody_takes_over_the_session_of_another_by_his_client_id(secure_
     thief = secure_broker.connect("robot", "r1", "mkt/1/from/+/main/#", client_id="auc-main.2", unguarded=True)
     async with connected(market, thief):
         await thief.publish("mkt/1/from/r1/main/ask", b"1")
-        assert (await asyncio.wait_for(anext(aiter(market.deliveries())), 10)).payload == b"1"
+        assert (await asyncio.wait_for(anext(aiter(market.deliveries())), 60)).payload == b"1"
         assert market.connected.is_set()
         assert thief.waiting() == 0
 
@@ -155,7 +163,7 @@ async def test_a_revoked_robot_is_cut_off_by_the_broker_while_it_is_connected(se
         await robot.publish("mkt/1/from/r1/main/ask", b"1")
         secure_broker.keys.revoke(Role.ROBOT, PartyName("r1"))
 
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(60):
             while not await refused(robot, "from/r1/main/ask"):
                 pass
 
@@ -189,14 +197,13 @@ async def test_without_a_certificate_of_this_authority_nobody_connects(secure_br
         await writer.wait_closed()
 
 
-async def test_a_client_believes_no_broker_of_another_authority(secure_broker, tmp_path):
+async def test_a_client_believes_no_broker_of_another_authority(secure_broker, tmp_path, eventually):
     foreign = KeyFolder.found(tmp_path / "foreign", BrokerAddress(), [])
     foreign.issue(Role.ROBOT, PartyName("r1"))
     guard = guard_for(foreign.folder, Role.ROBOT, "r1", "localhost")
     async with MqttTransport(MqttConfig("localhost", secure_broker.port, "r1"), guard=guard) as robot:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(robot.connected.wait(), 2)
-        assert "certificate" in robot.trouble.lower()
+        await asyncio.to_thread(eventually, lambda: "certificate" in robot.trouble.lower())
+        assert not robot.connected.is_set()
 
 
 @pytest.mark.parametrize("host", ["10.0.0.5", "market.example", "::", "127.0.0.1.example"])

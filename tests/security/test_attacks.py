@@ -189,7 +189,7 @@ async def stage(mosquitto, running_broker, tmp_path_factory):
         await stage.mallory.connected.wait()
         for service in (daemon.run(), _record(stage)):
             stack.callback(asyncio.create_task(service).cancel)
-        await asyncio.wait_for(daemon.ready.wait(), 10)
+        await asyncio.wait_for(daemon.ready.wait(), 60)
         running = asyncio.create_task(robot.run())
         stack.push_async_callback(_ended, running)
         await stack.enter_async_context(stage.ann)
@@ -224,7 +224,7 @@ async def _ended(task):
 
 
 async def _until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - looks at the state of others
             await asyncio.sleep(0.02)
 

