@@ -12,7 +12,7 @@ from fleet_market.auction import LotOffer, clear
 from fleet_market.errors import InputError
 from fleet_market.oracle import FairQuote, Knowledge, best_time, budget
 from fleet_market.oracle.demand import Worth
-from fleet_market.oracle.scoring import Standing, choose, reference_price_uc, scored
+from fleet_market.oracle.scoring import Band, Standing, choose, judged, reference_price_uc
 from fleet_market.units import ns
 
 SURE = 0.8
@@ -136,10 +136,16 @@ class Paying:
 class Choosing:
     """Buyers who choose among oracles by their scores and fees; one of these begins to lie.
 
+    As in the market, all oracles name a band for each order for which one is bought; the others stay sealed until the order
+    is settled.
+
     Parameters
     ----------
     liar : str
-        Whose bands are `bias` too high from the quote number `lies_from` on.
+        Whose bands are multiplied by ``1 + bias`` from the quote number `lies_from` on.
+    scatter : float
+        Standard deviation of the logarithm of an error of its own that each oracle makes with each band: without, two that
+        are honest would be one and the same.
     """
 
     knowledge: Knowledge
@@ -148,9 +154,11 @@ class Choosing:
     liar: str
     bias: float
     lies_from: int
+    scatter: float = 0.0
     standings: dict[str, Standing] = field(default_factory=dict)
     sold: list[str] = field(default_factory=list)
     """Who sold each quote, oldest first."""
+    _bands: dict[str, dict[str, Band]] = field(default_factory=dict)
 
     def decide(self, town: Town, order: Order) -> None:
         """Buy a quote of one of the oracles and act on it."""
@@ -160,21 +168,23 @@ class Choosing:
         if quote is None or quote.thin or chosen is None:
             return
         order.oracle, order.fee_uc = chosen, self.fees_uc[chosen]
-        if chosen == self.liar and len(self.sold) >= self.lies_from:
-            low_uc, expected_uc, high_uc = (
-                round((1 + self.bias) * uc) for uc in (quote.low_uc, quote.expected_uc, quote.high_uc)
-            )
-            quote = replace(quote, low_uc=low_uc, expected_uc=expected_uc, high_uc=high_uc)
+        told = {name: self._told(name, quote) for name in sorted(self.fees_uc)}
+        self._bands[order.id] = {name: Band(q.low_uc, q.high_uc, q.confidence) for name, q in told.items()}
         self.sold.append(chosen)
-        order.quote = quote
-        order.budget_uc = min(order.value_uc, quote.high_uc)
+        order.quote = told[chosen]
+        order.budget_uc = min(order.value_uc, order.quote.high_uc)
 
     def settled(self, _town: Town, order: Order) -> None:
-        """Judge the band by the closed batch in which the order was sold."""
-        reference_uc = reference_price_uc(order.rivals, order.winner)
-        if order.quote is None or not order.oracle or reference_uc is None:
+        """Judge the bands by the closed batch in which the order was sold."""
+        reference_uc, bands = reference_price_uc(order.rivals, order.winner), self._bands.pop(order.id, None)
+        if bands is None or reference_uc is None:
             return
-        quote, standing = order.quote, self.standings.get(order.oracle, Standing())
-        self.standings[order.oracle] = scored(
-            standing, quote.low_uc, quote.high_uc, quote.confidence, reference_uc, order.value_uc
-        )
+        found = judged(self.standings, bands, reference_uc, order.value_uc)
+        self.standings |= {name: standing for name, (_, standing) in found.items()}
+
+    def _told(self, name: str, quote: FairQuote) -> FairQuote:
+        factor = float(np.exp(self.scatter * self.rng.standard_normal()))
+        if name == self.liar and len(self.sold) >= self.lies_from:
+            factor *= 1 + self.bias
+        low_uc, expected_uc, high_uc = (round(factor * uc) for uc in (quote.low_uc, quote.expected_uc, quote.high_uc))
+        return replace(quote, low_uc=low_uc, expected_uc=expected_uc, high_uc=high_uc)

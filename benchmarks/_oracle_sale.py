@@ -26,7 +26,11 @@ FEES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Fees, as shares of the measured value of a quote."""
 TRIAL_UC = 1_000_000
 """Fee up to which the customer would try quotes: the default of ``--max-fee`` of the command line."""
-BIAS, LIES_FROM, WITHIN, WATCHED = 0.3, 150, 50, 150
+BIASES, LIES_FROM, WITHIN, WATCHED = (0.3, -0.3), 150, 50, 150
+SCATTER = 0.05
+"""Error of its own that each oracle makes, see `Choosing` [assumption]."""
+HONEST_SHARES = (40.0, 60.0)
+"""Range, in percent, of what one of two honest oracles may sell of all that the two sell."""
 CHOICE_FEE_UC = 100_000
 RESAMPLED = 2000
 T = TypeVar("T")
@@ -101,12 +105,12 @@ def _excess_rows(pairs: dict[str, list[Pair]]) -> list[Row]:
             of_seeds(by_seed),
             "%",
             -10.0,
-            note=f"{_interval(by_seed, of_seeds)}; three loads; served {served[0]:.1f} % with, {served[1]:.1f} % without",
+            note=f"{interval(by_seed, of_seeds)}; three loads; served {served[0]:.1f} % with, {served[1]:.1f} % without",
         )
     ]
     for load, some in pairs.items():
         mean_uc = sum(p.excess_uc[1] for p in some) / max(1, sum(p.sold[1] for p in some))
-        note = f"{_interval(some, change)}; without: {in_credits(mean_uc):.3f} credits"
+        note = f"{interval(some, change)}; without: {in_credits(mean_uc):.3f} credits"
         rows.append(Row(f"the same, {load} ({LOADS[load]:.0%} of what robots can do)", change(some), "%", note=note))
     welfare = [sum(p.welfare_uc[i] for p in everything) for i in (0, 1)]
     rows.append(
@@ -145,7 +149,7 @@ def _resale_rows(runs: Sequence[Holders]) -> list[Row]:
         ("usual", "the same without: resell what costs more than it is paid", None),
         ("do", "the same, always doing it oneself", None),
     ):
-        note = f"{_interval(runs, regret(rule))}; {sum(h.count for h in runs)} contracts"
+        note = f"{interval(runs, regret(rule))}; {sum(h.count for h in runs)} contracts"
         rows.append(Row(what, regret(rule)(runs), "%", goal, note=note))
     return rows
 
@@ -170,9 +174,7 @@ def _demand_rows(options: Options, orders: int, worth_uc: float) -> list[Row]:
     means = {fee: 100 * float(np.mean(values)) for fee, values in demand.items()}
     _draw_demand(options.out / "oracle_demand.png", means)
     for fee, goal in [*((fee, None) for fee in FEES[:-1]), (FEES[-1], 0.0)]:
-        note = (
-            f"{_interval(demand[fee], lambda some: 100 * float(np.mean(some)))}; share of orders, last quarter of the run"
-        )
+        note = f"{interval(demand[fee], lambda some: 100 * float(np.mean(some)))}; share of orders, last quarter of the run"
         rows.append(Row(f"demand at {fee:g} times that fee", means[fee], "%", goal, note=note))
     return rows
 
@@ -180,24 +182,44 @@ def _demand_rows(options: Options, orders: int, worth_uc: float) -> list[Row]:
 # --- an oracle that lies -------------------------------------------------------------------------------------------------
 
 
-def _liar(seed: int, orders: int, lies_from: int) -> list[str]:
+def _sales(seed: int, orders: int, bias: float, lies_from: int, oracles: Sequence[str]) -> list[str]:
+    """Return who has sold each quote."""
     plan, knowledge = Plan.draw(seed, orders, LOADS["usual"]), Knowledge()
-    fees = dict.fromkeys(("a", "b", "liar"), CHOICE_FEE_UC)
-    buyers = Choosing(knowledge, np.random.default_rng([10, seed]), fees, "liar", BIAS, lies_from)
+    fees = dict.fromkeys(oracles, CHOICE_FEE_UC)
+    buyers = Choosing(knowledge, np.random.default_rng([10, seed]), fees, "liar", bias, lies_from, SCATTER)
     Town(plan, buyers.decide, knowledge, settled=buyers.settled).run()
     return buyers.sold
 
 
 def _liar_rows(options: Options, orders: int) -> list[Row]:
-    turning = [_liar(seed, orders, LIES_FROM) for seed in options.seeds]
-    _draw_liar(options.out / "oracle_liar.png", turning)
-    before = [_share(sold, 0, LIES_FROM) for sold in turning]
-    after = [_share(sold, LIES_FROM + WITHIN, LIES_FROM + WITHIN + WATCHED) for sold in turning]
-    ever = [_share(_liar(seed, orders, 0), WITHIN, WITHIN + WATCHED) for seed in options.seeds]
-    what = f"revenue that an oracle biased by +{BIAS:.0%} loses within {WITHIN} quotes"
+    rows, trio = [], ("a", "b", "liar")
+    for bias in BIASES:
+        turning = [_sales(seed, orders, bias, LIES_FROM, trio) for seed in options.seeds]
+        if bias == BIASES[0]:
+            _draw_liar(options.out / "oracle_liar.png", turning)
+        before = [_share(sold, 0, LIES_FROM) for sold in turning]
+        after = [_share(sold, LIES_FROM + WITHIN, LIES_FROM + WITHIN + WATCHED) for sold in turning]
+        ever = [_share(_sales(seed, orders, bias, 0, trio), WITHIN, WITHIN + WATCHED) for seed in options.seeds]
+        what = f"revenue that an oracle biased by {bias:+.0%} loses within {WITHIN} quotes"
+        rows += [
+            _lost_row(f"{what}: after {LIES_FROM} honest ones", list(zip(before, after, strict=True))),
+            _lost_row(f"{what}: from its first, against a third of the sales", [(1 / 3, share) for share in ever]),
+        ]
+    return rows + _honest_rows([_sales(seed, orders, 0.0, 0, ("a", "b")) for seed in options.seeds])
+
+
+def _honest_rows(runs: Sequence[Sequence[str]]) -> list[Row]:
+    """Return whether one of two honest oracles, no better than the other, keeps its revenue."""
+    shares = [100 * float(np.mean([name == "a" for name in sold[WITHIN:]])) for sold in runs]
+    least, most = min(shares), max(shares)
+    low, high = HONEST_SHARES
+    what, note = "revenue of an honest oracle beside another one", f"runs: {least:.0f} to {most:.0f} %"
+    note = f"{interval(shares, lambda some: float(np.mean(some)))}; {note}; after {WITHIN} quotes"
+    mean = float(np.mean(shares))
     return [
-        _lost_row(f"{what}: after {LIES_FROM} honest ones", list(zip(before, after, strict=True))),
-        _lost_row(f"{what}: from its first, against a third of the sales", [(1 / 3, share) for share in ever]),
+        Row(f"{what}, at least", mean, "%", low, "higher", note),
+        Row(f"{what}, at most", mean, "%", high, note="the same figure"),
+        Row("the same, runs in that range", 100 * float(np.mean([low <= s <= high for s in shares])), "%"),
     ]
 
 
@@ -211,7 +233,7 @@ def _lost_row(what: str, shares: Sequence[tuple[float, float]]) -> Row:
         return 100 * (1 - sum(after for _, after in some) / max(1e-9, sum(before for before, _ in some)))
 
     before, after = (100 * float(np.mean([pair[i] for pair in shares])) for i in (0, 1))
-    note = f"{_interval(shares, lost)}; share of all quotes {before:.0f} % before, {after:.1f} % in quotes {WITHIN + 1} to"
+    note = f"{interval(shares, lost)}; share of all quotes {before:.0f} % before, {after:.1f} % in quotes {WITHIN + 1} to"
     return Row(what, lost(shares), "%", 90.0, "higher", note=f"{note} {WITHIN + WATCHED} after the first false one")
 
 
@@ -222,7 +244,7 @@ def _ratio(parts: Sequence[tuple[float, int]]) -> float:
     return sum(total for total, _ in parts) / max(1, sum(count for _, count in parts))
 
 
-def _interval(samples: Sequence[T], statistic: Callable[[list[T]], float]) -> str:
+def interval(samples: Sequence[T], statistic: Callable[[list[T]], float]) -> str:
     """Return the 95 % interval of a statistic, by resampling the seeds (percentile bootstrap, Efron 1979)."""
     if len(samples) < 3:
         return "too few seeds for an interval"
@@ -254,5 +276,7 @@ def _draw_liar(path: Path, runs: Sequence[Sequence[str]]) -> None:
     smooth = np.convolve(share, np.ones(window) / window, mode="valid")
     axes.plot(np.arange(len(smooth)) + window, 100 * smooth)
     axes.axvline(LIES_FROM, linestyle="--", color="grey")
-    axes.set(xlabel="quotes sold", ylabel="share of the oracle that lies, %", title=f"Bias of +{BIAS:.0%} from the line on")
+    axes.set(
+        xlabel="quotes sold", ylabel="share of the oracle that lies, %", title=f"Bias of {BIASES[0]:+.0%} from the line on"
+    )
     figure.savefig(path, dpi=120)

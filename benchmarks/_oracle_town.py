@@ -168,6 +168,8 @@ class Town:
     """Called when a batch has closed."""
     before: Callable[[Town], None] = lambda _town: None
     """Called before a batch is cleared."""
+    asking: Callable[[Town, Robot, Order], int] = lambda _town, robot, order: robot.cost_uc(order.task)
+    """What a robot asks for an order."""
     robots: list[Robot] = field(default_factory=list)
     now_ns: int = 0
     prices_uc: list[int] = field(default_factory=list)
@@ -234,20 +236,21 @@ class Town:
                 order.budget_uc = order.value_uc
         idle = [robot for robot in self.robots if robot.free_ns <= self.now_ns]
         lots = tuple(LotOffer(order.id, order.budget_uc) for order in self.open)
-        asks = tuple(
-            SealedAsk(robot.name, robot.owner, order.id, robot.cost_uc(order.task)) for order in self.open for robot in idle
-        )
+        pairs = [(robot, order) for order in self.open for robot in idle]
+        asks = tuple(SealedAsk(r.name, r.owner, order.id, self.asking(self, r, order)) for r, order in pairs)
+        costs = tuple(SealedAsk(r.name, r.owner, order.id, r.cost_uc(order.task)) for r, order in pairs)
         cleared = clear(lots, asks, seed=str(batch))
         self.closed(self, Closed(self.now_ns, lots, asks, str(batch)))
-        truth = {b.order: b for b in fair_bands([LotOffer(o.id, o.value_uc) for o in self.open], asks)}
+        truth = {b.order: b for b in fair_bands([LotOffer(o.id, o.value_uc) for o in self.open], costs)}
         by_name, award_of = {robot.name: robot for robot in self.robots}, {a.order: a for a in cleared.awards}
         for order in list(self.open):
             if (award := award_of.get(order.id)) is None:
                 continue
             robot = by_name[award.robot]
-            order.price_uc, order.winner, order.cost_uc = award.price_uc, award.owner, award.ask_uc
+            order.price_uc, order.winner = award.price_uc, award.owner
+            order.cost_uc = robot.cost_uc(order.task)
             band = truth.get(order.id)
-            order.fair_uc = award.ask_uc if band is None else band.fair_uc
+            order.fair_uc = order.cost_uc if band is None else band.fair_uc
             order.rivals = tuple((ask.owner, ask.ask_uc) for ask in asks if ask.order == order.id)
             robot.free_ns = self.now_ns + ns(robot.duration_s(order.task))
             robot.place = order.task.goal

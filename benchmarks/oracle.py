@@ -1,7 +1,7 @@
 """The oracle: whether its bands hold, are worth their fee, can be trusted, and it stays blind.
 
 Made of parts, each with its own rows: bands (what it knows and says), sale (fees, demand, buyers, robots, a liar), proof
-(signed telemetry, openings, residuals).
+(signed telemetry, openings, residuals), herding (everybody looks at the same bands).
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from collections.abc import Iterable
 from benchmarks.report import Options, Row, main
 from fleet_market.errors import InputError
 
-PARTS = {"bands": "benchmarks._oracle_bands", "sale": "benchmarks._oracle_sale", "proof": "benchmarks._oracle_proof"}
+PARTS = {
+    "bands": "benchmarks._oracle_bands",
+    "sale": "benchmarks._oracle_sale",
+    "proof": "benchmarks._oracle_proof",
+    "herding": "benchmarks._oracle_herding",
+}
 SEEDS = 20
 
 

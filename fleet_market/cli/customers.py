@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import Callable, Coroutine
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
 from fleet_market.adapters.service_config import DEFAULT_MQTT
+from fleet_market.cli.asking import (
+    EXIT_REFUSED,
+    Access,
+    AsOption,
+    JsonOption,
+    TimeoutOption,
+    console,
+    credits_in,
+    id_of,
+    place_text,
+    print_json,
+    request,
+    show_errors,
+)
+from fleet_market.cli.consulting import PROBABILITY, consultation, consulted
 from fleet_market.cli.services import KeysOption, MqttOption, ZoneOption
-from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError
-from fleet_market.ids import CustomerId, Identifier, OrderId, PartyName, QuoteId
-from fleet_market.oracle.demand import budget_uc
+from fleet_market.ids import OrderId
 from fleet_market.protocol.messages import (
     ASK_PARTS,
     MAX_GROUP,
-    MAX_PRICE_UC,
     MAX_PRIORITY,
     CancelOrder,
-    FairReply,
-    FairRequest,
-    FieldError,
     LotRecord,
     OrderReply,
     OrderState,
@@ -42,21 +43,12 @@ from fleet_market.protocol.messages import (
     TradeRecord,
     WhyReply,
     WhyRequest,
-    printable,
 )
 from fleet_market.units import Credits
 
-EXIT_REFUSED, EXIT_NO_SUCCESS = 3, 5
+EXIT_NO_SUCCESS = 5
 
 order = typer.Typer(help="Post, quote, cancel and watch orders.", no_args_is_help=True)
-console = Console(markup=False, emoji=False)  # what strangers wrote is shown as it is
-note = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-AsOption = Annotated[str, typer.Option("--as", help="Customer in whose name.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.", min=0.1)]
-Answer = TypeVar("Answer")
-IdType = TypeVar("IdType", bound=Identifier)
 
 
 @order.command()
@@ -79,6 +71,13 @@ def post(
     consult: Annotated[
         str | None,
         typer.Option(metavar="ORACLE", help="Buy its quote first: offer no more than the top of its band, or do not post."),
+    ] = None,
+    by: Annotated[
+        float | None,
+        typer.Option(help="With --consult, buy a budget: to be done in so many seconds; usually the deadline."),
+    ] = None,
+    probability: Annotated[
+        float | None, typer.Option(help=f"With --consult, buy a budget: done in time with this; usually {PROBABILITY}.")
     ] = None,
     max_fee: Annotated[str, typer.Option(help="Most that you pay for that quote, credits.")] = "1",
     customer: AsOption = "demo",
@@ -104,44 +103,13 @@ def post(
         group=None if group is None else id_of(OrderId, group, "--group"),
         group_size=group_size,
     )
-    question = None if consult is None else _question(body, consult, max_fee)
+    question = consultation(body, consult, max_fee, by, probability)
 
     async def buy(requester: Requester) -> OrderReply:
-        asked = body if question is None else await _consulted(requester, body, question)
+        asked = body if question is None else await consulted(requester, body, question)
         return await requester.ask("order", asked, OrderReply)
 
     _show_reply(request(Access(mqtt, keys, customer, zone), timeout, buy), as_json)
-
-
-def _question(body: PostOrder, oracle: str, max_fee: str) -> FairRequest:
-    """Return the request for a quote of a task that is to be posted."""
-    return FairRequest(
-        quote=QuoteId(f"post-{secrets.token_hex(6)}"),
-        oracle=id_of(PartyName, oracle, "--consult"),
-        pickup=body.pickup,
-        dropoff=body.dropoff,
-        payload_kg=body.payload_kg,
-        deadline_s=body.deadline_s,
-        max_fee_uc=credits_in(max_fee, "--max-fee", least=0),
-    )
-
-
-async def _consulted(requester: Requester, body: PostOrder, question: FairRequest) -> PostOrder:
-    """Return the order with the budget that an oracle's quote suggests; without a quote it stays as it is."""
-    reply = await requester.ask("fair", question, FairReply)
-    if reply.result == "refused":
-        show_errors(reply.errors)
-        raise typer.Exit(EXIT_REFUSED)
-    if (band := reply.band) is None:
-        note.print(f"no quote, {reply.note}: posted as it is")
-        return body
-    ends = f"{Credits(band.low_uc)} to {Credits(band.high_uc)} credits for {Credits(reply.fee_uc)}"
-    budget = budget_uc(body.max_price_uc, band.low_uc, band.high_uc, thin=band.thin)
-    if budget is None:
-        note.print(f"not posted: {reply.oracle} says {ends}, more than you would pay")
-        raise typer.Exit(EXIT_REFUSED)
-    note.print(f"{reply.oracle} says {ends}: offering at most {Credits(budget)}")
-    return body.model_copy(update={"max_price_uc": budget})
 
 
 @order.command()
@@ -311,27 +279,6 @@ def _gains_table(trade: TradeRecord) -> Table:
     return table
 
 
-class Access(NamedTuple):
-    """Where a customer finds the market, and as whom."""
-
-    mqtt: str
-    keys: Path | None
-    customer: str
-    zone: str
-
-
-def request(access: Access, timeout_s: float, action: Callable[[Requester], Coroutine[Any, Any, Answer]]) -> Answer:
-    """Return what `action` gets from the market."""
-    host, port = parse_endpoint(access.mqtt)
-    name, zone = id_of(CustomerId, access.customer, "--as"), zone_id(access.zone)
-
-    async def run() -> Answer:
-        async with Requester(host, port, name, timeout_s=timeout_s, keys=access.keys, zone=zone) as requester:
-            return await action(requester)
-
-    return asyncio.run(run())
-
-
 def _show_reply(reply: OrderReply, as_json: bool) -> None:
     if as_json:
         print_json(reply)
@@ -340,42 +287,3 @@ def _show_reply(reply: OrderReply, as_json: bool) -> None:
         console.print(f"{reply.order} {reply.result}")
     if reply.result == "refused":
         raise typer.Exit(EXIT_REFUSED)
-
-
-def show_errors(errors: tuple[FieldError, ...]) -> None:
-    """Print what was refused, and how to mend it."""
-    for error in errors:
-        line = Text.assemble(("refused:", "red"), f" {error.field} was {error.value!r}: {error.mend}")
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def print_json(reply: BaseModel) -> None:
-    """Print a message as JSON."""
-    typer.echo(reply.model_dump_json(indent=2))
-
-
-def place_text(text: str, option: str) -> str:
-    """Return the text of a place; raises `InputError` if it cannot be sent."""
-    if printable(text) != text:
-        raise InputError("command line", option, text, "leave out line breaks and control characters")
-    return text[:64]
-
-
-def credits_in(text: str, option: str, *, least: int = 1) -> int:
-    """Return an amount in micro-credits; raises `InputError` if it is none, or out of range."""
-    try:
-        amount = Credits.parse(text).micro
-    except ValueError as error:
-        raise InputError("command line", option, text, str(error)) from None
-    if not least <= amount <= MAX_PRICE_UC:
-        low = "more than 0" if least else "at least 0"
-        raise InputError("command line", option, text, f"use {low} and at most {Credits(MAX_PRICE_UC)} credits")
-    return amount
-
-
-def id_of(kind: type[IdType], text: str, where: str) -> IdType:
-    """Return an identifier; raises `InputError` if it is none."""
-    try:
-        return kind(text)
-    except ValueError:
-        raise InputError("command line", where, text, f"use {kind.RULE}") from None

@@ -24,7 +24,7 @@ from fleet_market.adapters.sqlite_store import HEADER
 from fleet_market.adapters.store_base import Reads
 from fleet_market.adapters.stores import file_of, is_postgres, open_reader, open_store
 from fleet_market.adapters.whole_store import WholeStore, archives_in, with_archives
-from fleet_market.cli.customers import JsonOption
+from fleet_market.cli.asking import JsonOption
 from fleet_market.cli.services import ZoneOption
 from fleet_market.cli.settings import zone_id
 from fleet_market.errors import InputError

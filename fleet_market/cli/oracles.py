@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +13,8 @@ from rich.table import Table
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.requests import Requester
 from fleet_market.adapters.service_config import DEFAULT_MQTT
-from fleet_market.cli.customers import (
+from fleet_market.cli.advice import KINDS, advice_lines, kind_of_advice, wishes
+from fleet_market.cli.asking import (
     EXIT_REFUSED,
     Access,
     AsOption,
@@ -40,6 +43,7 @@ from fleet_market.protocol.messages import (
     OpenRequest,
     OracleView,
     StatusReply,
+    What,
     WireBand,
 )
 from fleet_market.units import MICROCREDITS_PER_CREDIT, Credits, seconds
@@ -47,13 +51,27 @@ from fleet_market.units import MICROCREDITS_PER_CREDIT, Credits, seconds
 oracle = typer.Typer(help="Run an oracle; buy, explain and score quotes.")
 
 BEST = "best"
+DRAWS = 10**9
 EXIT_BREACH = 1
 USUAL_FEE = str(Credits(FEE_UC))
 OracleOption = Annotated[
-    str, typer.Option("--oracle", help="Whose quote; best: of the one that has done best for its fee.")
+    str, typer.Option("--oracle", help="Whose quote; best: drawn, the likelier the better an oracle has done for its fee.")
 ]
 NameOption = Annotated[str, typer.Option("--name", help="Name under which it sells; also of its account and keys.")]
-FeeOption = Annotated[str, typer.Option("--fee", help="Fee of a quote, credits; later times cost half as much again.")]
+FeeOption = Annotated[
+    str, typer.Option("--fee", help="Fee of a band, credits; what else it sells costs half to three times as much.")
+]
+
+EvidenceOption = Annotated[
+    Path | None, typer.Option("--evidence", help="File that keeps what quotes rest on; without, a crash can cost the bond.")
+]
+
+ChargersOption = Annotated[int, typer.Option("--chargers", help="Chargers of the zone; 0: their load is not told.", min=0)]
+
+RoadsOption = Annotated[Path | None, typer.Option("--map", help="Map of the zone, by which robots' ways are judged.")]
+ClearanceOption = Annotated[
+    float | None, typer.Option(help="How far robots keep from walls, m; default: as the smallest type.", min=0)
+]
 
 
 @oracle.callback(invoke_without_command=True)
@@ -64,10 +82,14 @@ def serve(
     keys: KeysOption = None,
     name: NameOption = NAME,
     fee: FeeOption = USUAL_FEE,
+    evidence: EvidenceOption = None,
+    chargers: ChargersOption = 0,
+    map_file: RoadsOption = None,
+    clearance: ClearanceOption = None,
 ) -> None:
     """Without a command: run the oracle."""
     if ctx.invoked_subcommand is None:
-        run(mqtt, zone, keys, name, fee)
+        run(mqtt, zone, keys, name, fee, evidence, chargers, map_file, clearance)
 
 
 @oracle.command()
@@ -77,11 +99,17 @@ def run(
     keys: KeysOption = None,
     name: NameOption = NAME,
     fee: FeeOption = USUAL_FEE,
+    evidence: EvidenceOption = None,
+    chargers: ChargersOption = 0,
+    map_file: RoadsOption = None,
+    clearance: ClearanceOption = None,
 ) -> None:
     """Run an oracle: it watches the market, publishes a fair band for every lot sold, and sells quotes."""
     host, port = parse_endpoint(mqtt)
     fee_uc = credits_in(fee, "--fee", least=0)
-    config = OracleConfig(host, port, zone_id(zone), keys, id_of(PartyName, name, "--name"), fee_uc)
+    config = OracleConfig(
+        host, port, zone_id(zone), keys, id_of(PartyName, name, "--name"), fee_uc, map_file, clearance, chargers, evidence
+    )
     run_until_signal(run_oracle(config))
 
 
@@ -92,7 +120,23 @@ def quote(
     dropoff: Annotated[str | None, typer.Option(help="Without an order: a name, x;y or x;y;yaw.")] = None,
     payload: Annotated[float, typer.Option(help="Weight, kg.", min=0)] = 0.0,
     deadline: Annotated[float, typer.Option(help="Seconds from then.", min=1)] = 600.0,
-    later: Annotated[float, typer.Option(help="For how many seconds from now.", min=0, max=86_400)] = 0.0,
+    advice: Annotated[
+        str, typer.Option(help="band, budget, best-time, make-or-buy, judge or congestion.", metavar="KIND")
+    ] = "band",
+    by: Annotated[float | None, typer.Option(help="budget, without an order: done in so many seconds.")] = None,
+    probability: Annotated[float | None, typer.Option(help="budget: done in time with this probability.")] = None,
+    cost: Annotated[str | None, typer.Option(help="make-or-buy: what doing it costs you, credits.")] = None,
+    price: Annotated[
+        str | None, typer.Option(help="judge: the price, credits; of a settled order usually what was paid.")
+    ] = None,
+    later: Annotated[
+        float,
+        typer.Option(
+            help="For how many seconds from now; best-time: until when; make-or-buy: when you could still resell.",
+            min=0,
+            max=86_400,
+        ),
+    ] = 0.0,
     confidence: Annotated[float, typer.Option(help="Share of bands that are to hold.", min=0.5, max=0.95)] = 0.8,
     preview: Annotated[bool, typer.Option(help="Only the coarse band, which is free.")] = False,
     max_fee: Annotated[str, typer.Option(help="Most that you pay for it, credits.")] = "1",
@@ -105,28 +149,33 @@ def quote(
     timeout: TimeoutOption = 15.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Buy an oracle's fair band for an order, or for a task that nobody has posted."""
-    if (order is None) == (pickup is None or dropoff is None):
+    """Buy an oracle's fair band or other advice on an order, on a task that nobody has posted, or on the zone."""
+    what = kind_of_advice(advice)
+    if what != "congestion" and (order is None) == (pickup is None or dropoff is None):
         raise InputError("command line", "--order", order, "name an order, or both --pickup and --dropoff")
     if order is not None and (pickup is not None or dropoff is not None):
         raise InputError("command line", "--order", order, "leave out --pickup and --dropoff: the order has its own")
     max_fee_uc = credits_in(max_fee, "--max-fee", least=0)
+    wanted = wishes(
+        what, on_order=order is not None, by_s=by, probability=probability, cost=cost, price=price, later_s=later
+    )
 
     async def buy(requester: Requester) -> FairReply:
-        chosen = seller if seller != BEST else _best((await requester.status("oracles")).oracles, later=later > 0)
-        body = FairRequest(
-            quote=id_of(QuoteId, name or f"q-{secrets.token_hex(6)}", "--id"),
-            oracle=id_of(PartyName, chosen, "--oracle"),
-            order=None if order is None else id_of(OrderId, order, "--order"),
-            pickup=None if pickup is None else place_text(pickup, "--pickup"),
-            dropoff=None if dropoff is None else place_text(dropoff, "--dropoff"),
-            payload_kg=payload,
-            deadline_s=deadline,
-            later_s=later,
-            confidence=confidence,
-            preview=preview,
-            max_fee_uc=max_fee_uc,
-        )
+        chosen = seller if seller != BEST else _best((await requester.status("oracles")).oracles, what, later=later > 0)
+        fields = {
+            "quote": id_of(QuoteId, name or f"q-{secrets.token_hex(6)}", "--id"),
+            "oracle": id_of(PartyName, chosen, "--oracle"),
+            "order": None if order is None else id_of(OrderId, order, "--order"),
+            "pickup": None if pickup is None else place_text(pickup, "--pickup"),
+            "dropoff": None if dropoff is None else place_text(dropoff, "--dropoff"),
+            "payload_kg": payload,
+            "deadline_s": deadline,
+            "later_s": later,
+            "confidence": confidence,
+            "preview": preview,
+            "max_fee_uc": max_fee_uc,
+        }
+        body = FairRequest(**(fields | wanted))
         return await requester.ask("fair", body, FairReply)
 
     _show(request(Access(mqtt, keys, customer, zone), timeout, buy), as_json, explained=False)
@@ -194,49 +243,74 @@ def score(
     if as_json:
         print_json(reply)
         return
-    table = Table(
-        "oracle", "sells", "fee", "later", "thin", "sold", "earned", "to robots", "judged", "held", "score", "breaches"
-    )
-    for o in reply.oracles:
-        money = [str(Credits(uc)) for uc in (o.now_uc, o.later_uc, o.thin_uc)]
-        revenue = [str(o.sold), str(Credits(o.earned_uc)), str(Credits(o.robots_uc)), str(o.scored)]
-        judged = ["" if o.inside is None else f"{o.inside:.0%}", "" if o.score is None else f"{o.score:.3f}"]
-        table.add_row(o.oracle, "yes" if o.open else "no", *money, *revenue, *judged, str(o.breaches))
+    table = Table("", *(str(o.oracle) for o in reply.oracles))
+    for what, told in _SCORES.items():
+        table.add_row(what, *map(told, reply.oracles))
+    for kind in KINDS[1:]:
+        fees = (_advice_fee_uc(o, kind) for o in reply.oracles)
+        table.add_row(f"fee: {kind}", *("not sold" if uc is None else str(Credits(uc)) for uc in fees))
     console.print(table)
 
 
-def _best(oracles: tuple[OracleView, ...], *, later: bool) -> str:
-    """Return the oracle whose fee and score together cost least, on a task of one credit."""
-    fees = {str(o.oracle): o.later_uc if later else o.now_uc for o in oracles if o.open}
-    known = {str(o.oracle): Standing(weight=1.0, total=o.score, scored=o.scored) for o in oracles if o.score is not None}
-    chosen = choose(fees, known, MICROCREDITS_PER_CREDIT, draw=0.0, explored=0.0)
+_SCORES: dict[str, Callable[[OracleView], str]] = {
+    "sells": lambda o: "yes" if o.open else "no",
+    "sold": lambda o: str(o.sold),
+    "earned": lambda o: str(Credits(o.earned_uc)),
+    "of it to robots": lambda o: str(Credits(o.robots_uc)),
+    "judged": lambda o: str(o.scored),
+    "held": lambda o: "" if o.inside is None else f"{o.inside:.0%}",
+    "score": lambda o: "" if o.score is None else f"{o.score:.3f}",
+    "excess": lambda o: f"{o.excess:+.2f}" if o.scored else "",
+    "breaches": lambda o: str(o.breaches),
+    "fee: band, now": lambda o: str(Credits(o.now_uc)),
+    "fee: band, later": lambda o: str(Credits(o.later_uc)),
+    "fee: what is thin": lambda o: str(Credits(o.thin_uc)),
+}
+"""What `score` says of an oracle, a row each: as columns they would not fit a terminal."""
+
+
+def _advice_fee_uc(view: OracleView, what: What) -> int | None:
+    fee_uc: int | None = getattr(view, f"{what}_uc")
+    return fee_uc
+
+
+def _best(oracles: tuple[OracleView, ...], what: What, *, later: bool) -> str:
+    """Return an oracle, drawn by fee and by how its bands have done, on a task of one credit."""
+    band_uc = {o.oracle: o.later_uc if later else o.now_uc for o in oracles}
+    asked = {o.oracle: band_uc[o.oracle] if what == "band" else _advice_fee_uc(o, what) for o in oracles if o.open}
+    fees = {str(name): uc for name, uc in asked.items() if uc is not None}
+    known = {str(o.oracle): Standing(excess=o.excess) for o in oracles}
+    chosen = choose(fees, known, MICROCREDITS_PER_CREDIT, draw=secrets.randbelow(DRAWS) / DRAWS, explored=0.0)
     if chosen is None:
-        raise InputError("command line", "--oracle", BEST, "no oracle sells here: start one with `fleet-market oracle`")
+        raise InputError("command line", "--oracle", BEST, "no oracle sells it here: start one with `fleet-market oracle`")
     return chosen
 
 
 def _show(reply: FairReply, as_json: bool, *, explained: bool) -> None:
     if as_json:
         print_json(reply)
-    elif reply.band is not None:
+    elif reply.result in {"quoted", "preview"}:
         band = reply.band
-        console.print(
-            f"{reply.oracle}: {Credits(band.low_uc)} to {Credits(band.high_uc)} credits, {band.confidence:.0%} of such"
-            f" bands hold{' (thin: rests on too little)' if band.thin else ''}"
-        )
+        for line in () if reply.advice is None else advice_lines(reply.advice):
+            console.print(line, highlight=False, soft_wrap=True)
+        if band is not None:
+            console.print(
+                f"{reply.oracle}: {Credits(band.low_uc)} to {Credits(band.high_uc)} credits, {band.confidence:.0%} of such"
+                f" bands hold{' (thin: rests on too little)' if band.thin else ''}"
+            )
         if reply.result == "quoted":
             until = "" if reply.valid_until_ns is None else f", counts until {seconds(reply.valid_until_ns):.0f} s"
             console.print(
                 f"quote {reply.quote}: fee {Credits(reply.fee_uc)}, of it {Credits(reply.robots_uc)} to robots{until}"
             )
-        if explained:
+        if explained and band is not None:
             console.print(_parts(band))
             for text in (*band.reasons, *(f"not known: {u}" for u in band.unknown)):
                 console.print(text, highlight=False, soft_wrap=True)
     else:
         show_errors(reply.errors)
         console.print(f"{reply.quote} {reply.result}: {reply.note or 'nothing was paid'}")
-    raise typer.Exit(0 if reply.band is not None else EXIT_REFUSED)
+    raise typer.Exit(0 if reply.result in {"quoted", "preview"} else EXIT_REFUSED)
 
 
 def _parts(band: WireBand) -> Table:

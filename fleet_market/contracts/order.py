@@ -16,6 +16,7 @@ from fleet_market.protocol.messages import (
     LotRecord,
     OrderState,
     OrderView,
+    Phase,
     Place,
     StepEvidence,
     TradeRecord,
@@ -120,6 +121,8 @@ class Order:
     price_uc: int | None = None
     predicted_energy_j: float | None = None
     energy_so_far_j: float | None = None
+    phase: Phase | None = None
+    """Of the robot at work, as it last said."""
     measured_energy_j: float | None = None
     awarded_ns: int | None = None
     settled_ns: int | None = None
@@ -169,7 +172,7 @@ class Order:
         """Put the order back on sale."""
         self.state, self.note = OrderState.OPEN, note
         self.contract = self.robot = self.ask_uc = self.price_uc = None
-        self.predicted_energy_j = self.energy_so_far_j = self.awarded_ns = None
+        self.predicted_energy_j = self.energy_so_far_j = self.awarded_ns = self.phase = None
         self.levels = ()
 
     def view(self) -> OrderView:
@@ -191,6 +194,7 @@ class Order:
             price_uc=self.price_uc,
             predicted_energy_j=self.predicted_energy_j,
             energy_so_far_j=None if self.state.final else self.energy_so_far_j,
+            phase=self.phase if self.state is OrderState.EXECUTING else None,
             measured_energy_j=self.measured_energy_j,
             awarded_ns=self.awarded_ns,
             settled_ns=self.settled_ns,

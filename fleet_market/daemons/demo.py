@@ -140,20 +140,21 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     site = Site(
         setting.fleet, out / "fleet.yaml", setting.map.resolve(), address, out, seed=options.seed, speed=options.speed
     )
-    environment = discovery.loopback_environment(discovery.free_domain_id(), out / "logs")
 
     def bereaved(name: str, code: int) -> None:
         screen.say(f"{name} died with exit code {code}: its task goes to another robot")
 
-    async with Supervisor(out / "logs", bereaved) as supervisor:
-        config = mosquitto_adapter.write_config(out / "mosquitto", port)
-        supervisor.start(Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment()))
-        async with _watched(supervisor):
-            await _start(site, supervisor, environment)
-            ready_s = time.monotonic() - begun
-            screen.say(f"{len(setting.fleet.robots)} robots are there after {ready_s:.0f} s; market at MQTT {address}")
-            await _trade(setting, port, record, screen, consult=options.consult)
-            wall_s = time.monotonic() - begun
+    with discovery.claimed_domain_id() as domain_id:
+        environment = discovery.loopback_environment(domain_id, out / "logs")
+        async with Supervisor(out / "logs", bereaved) as supervisor:
+            config = mosquitto_adapter.write_config(out / "mosquitto", port)
+            supervisor.start(Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment()))
+            async with _watched(supervisor):
+                await _start(site, supervisor, environment)
+                ready_s = time.monotonic() - begun
+                screen.say(f"{len(setting.fleet.robots)} robots are there after {ready_s:.0f} s; market at MQTT {address}")
+                await _trade(setting, port, record, screen, consult=options.consult)
+                wall_s = time.monotonic() - begun
     simulation = json.loads((out / "simulation.json").read_text())
     ledger = record.ledger or StatusReply(now_ns=0)
     export_csv(out / "market.db", out / "ledger.csv", setting.fleet.zone)
@@ -200,7 +201,7 @@ def _clear(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in ("summary.json", "demo.png", "ledger.csv", "trace.csv", "simulation.json", "mosquitto/mosquitto.db"):
         (out / name).unlink(missing_ok=True)
-    for old in (*out.glob("market*.db*"), *(out / "memory").glob("*.json")):
+    for old in (*out.glob("market*.db*"), *out.glob("evidence.db*"), *(out / "memory").glob("*.json")):
         old.unlink()
 
 

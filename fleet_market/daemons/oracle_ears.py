@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fleet_market.auction import SealedAsk
-from fleet_market.ids import CallId, OrderId, RobotId, ZoneId
+from fleet_market.errors import InputError
+from fleet_market.ids import CallId, Identifier, OrderId, RobotId, ZoneId
+from fleet_market.oracle import FairBand, Privacy
 from fleet_market.oracle.sale import coarse
 from fleet_market.oracle.terms import (
     ClosedBatch,
@@ -16,6 +18,8 @@ from fleet_market.oracle.terms import (
     OrderGone,
     OrderSeen,
     Question,
+    Resource,
+    ResourceLoad,
     RobotState,
     Settlement,
 )
@@ -23,6 +27,8 @@ from fleet_market.protocol.envelope import MAX_INBOUND_BYTES
 from fleet_market.protocol.messages import (
     MAX_REASONS,
     MAX_USED,
+    Advised,
+    Band,
     Cleared,
     FairAnswer,
     FairQuestion,
@@ -30,6 +36,7 @@ from fleet_market.protocol.messages import (
     OrderState,
     OrderView,
     RobotView,
+    StatusReply,
     WireBand,
     printable,
 )
@@ -39,6 +46,8 @@ MAX_PARTIAL = 100
 """Batches of which some pages are still missing; the oldest are given up."""
 MAX_ORDERS = 20_000
 """Orders that are remembered, so as not to be told twice."""
+CHARGERS, CHARGING = Identifier("chargers"), "charging"
+"""All chargers of a zone, and what a robot is `doing` that takes one of them."""
 MAX_ANSWER_BYTES = MAX_INBOUND_BYTES - 400
 """Of a body; the rest is left for its envelope."""
 
@@ -61,19 +70,48 @@ class Pages:
         return None
 
 
+def published(batch: ClosedBatch, bands: Iterable[FairBand]) -> Iterator[Band]:
+    """Yield the bands of a closed batch as they are published, each with the price that was paid.
+
+    The clearing records hold the asks of the round that sold a lot, or of the last one. Where a batch had several rounds,
+    what else was on sale in an earlier one is not known, and its bands are an approximation.
+    """
+    price_of = {lot.order: lot.price_uc for lot in batch.lots}
+    for band in bands:
+        price_uc = price_of[band.order]
+        yield Band(
+            call=batch.call,
+            order=band.order,
+            low_uc=band.low_uc,
+            high_uc=band.high_uc,
+            second_best_ask_uc=band.second_best_ask_uc,
+            optimum_uc=band.optimum_uc,
+            price_uc=price_uc,
+            inside=None if price_uc is None else band.low_uc <= price_uc <= band.high_uc,
+        )
+
+
 class Ears:
     """Turns what everyone may hear into observations, each of them once.
 
     An order's budget is left out of what is heard when it is posted: it is told when its batch has closed.
+
+    Parameters
+    ----------
+    zone : ZoneId
+    chargers : int, optional
+        How many the zone has; 0: not known.
     """
 
-    def __init__(self, zone: ZoneId) -> None:
-        self._zone = zone
+    def __init__(self, zone: ZoneId, chargers: int = 0) -> None:
+        self._zone, self._chargers = zone, chargers
+        self._looked: dict[RobotId, bool] = {}
+        """Robots on the pages of the present look, and whether each charges."""
         self._orders: OrderedDict[OrderId, OrderState] = OrderedDict()
 
-    def batch(self, call: CallId, records: Sequence[LotRecord]) -> list[Observation]:
+    def batch(self, call: CallId, records: Sequence[LotRecord]) -> list[ClosedBatch]:
         """Return the rounds of a closed batch: each is a market of its own."""
-        found: list[Observation] = []
+        found: list[ClosedBatch] = []
         for number in sorted({record.round for record in records}):
             lots = [record for record in records if record.round == number]
             asks = tuple(
@@ -112,6 +150,24 @@ class Ears:
             RobotState(view.robot, self._zone, now_ns, (at.x, at.y), view.max_payload_kg, len(view.contracts), view.soc)
         ]
 
+    def chargers(self, page: StatusReply, now_ns: int) -> list[Observation]:
+        """Return how busy the chargers are, with the last page of what the market says of the robots.
+
+        A robot that charges, or is on its way to do so, takes one. Nothing is said of fewer robots than the threshold for
+        what is private, and nothing where it is not known how many chargers there are.
+        """
+        if page.robots and self._looked and page.robots[0].robot <= max(self._looked):
+            self._looked.clear()  # the end of the last look has not come
+        self._looked |= {view.robot: view.doing == CHARGING for view in page.robots if view.online}
+        if page.more:
+            return []
+        looked, self._looked = self._looked, {}
+        if not self._chargers or len(looked) < Privacy().least_robots:
+            return []
+        taken = sum(looked.values())
+        busy, waiting = min(1.0, taken / self._chargers), max(0, taken - self._chargers)
+        return [ResourceLoad(CHARGERS, Resource.CHARGER, self._zone, now_ns, busy, waiting)]
+
     def _task(self, view: OrderView) -> Question:
         pickup, dropoff = view.pickup, view.dropoff
         within_s = max(0.0, seconds(view.deadline_ns - view.release_ns))
@@ -119,23 +175,32 @@ class Ears:
 
 
 def question_of(asked: FairQuestion, zone: ZoneId) -> Question:
-    """Return what was asked, without what names it."""
+    """Return the task that was asked about, without what names it; raises `InputError` if it is about the zone."""
+    if asked.pickup is None or asked.dropoff is None:
+        raise InputError("question", "pickup", asked.pickup, "name both places of a task")
     within_s = max(0.0, seconds(asked.deadline_ns - asked.at_ns))
     return Question(asked.pickup, asked.dropoff, asked.payload_kg, within_s, zone)
 
 
-def answer_of(asked: FairQuestion, quote: FairQuote | None, evidence: tuple[str, int, float] | None = None) -> FairAnswer:
+def answer_of(
+    asked: FairQuestion,
+    quote: FairQuote | None,
+    evidence: tuple[str, int, float] | None = None,
+    advice: Advised | None = None,
+) -> FairAnswer:
     """Return what is said to a question, short enough to be sent.
 
     Parameters
     ----------
     quote : FairQuote or None
-        None: the oracle cannot tell.
+        None: the oracle cannot tell, or the advice is not on a task.
     evidence : (root, records, age_s), optional
         Merkle root of the telemetry, hexadecimal, over how many records, and how old the newest is.
+    advice : Advised, optional
+        What follows from the band, if more than that was asked for.
     """
     if quote is None:
-        return FairAnswer(quote=asked.quote)
+        return FairAnswer(quote=asked.quote, advice=advice)
     if asked.preview:
         low_uc, high_uc = coarse(quote.low_uc, quote.high_uc)
         return FairAnswer(
@@ -164,7 +229,7 @@ def answer_of(asked: FairQuestion, quote: FairQuote | None, evidence: tuple[str,
         evidence_records=records,
         evidence_age_s=age_s,
     )
-    return _fitted(FairAnswer(quote=asked.quote, band=band, used=_used(quote)))
+    return _fitted(FairAnswer(quote=asked.quote, band=band, advice=advice, used=_used(quote)))
 
 
 def _texts(texts: Iterable[str]) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from fleet_market.adapters.evidence_file import EvidenceFile
 from fleet_market.body import RobotType
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import RobotId
 from fleet_market.oracle.evidence import EvidenceLog
-from fleet_market.oracle.plausibility import PlausibilityWatch
+from fleet_market.oracle.plausibility import Distance, PlausibilityWatch, straight
 from fleet_market.oracle.residuals import EnergyFinding, EnergyWatch
 from fleet_market.protocol.gate import Verify
 from fleet_market.protocol.messages import TelemetryRecord
@@ -31,15 +32,31 @@ class Proofs:
         Whose keys are whose; None: robots have no keys, and the root says so.
     verify : callable, optional
         Needed with a directory.
+    file : EvidenceFile, optional
+        Where the evidence is kept, and is read from at first; without one it is lost with the process.
+    distance : Distance, optional
+        Of the roads; without them ways are judged by straight lines.
+
+    Raises
+    ------
+    InputError
+        If what the file holds is not what this oracle wrote.
     """
 
     def __init__(
-        self, types: Mapping[str, RobotType], directory: Directory | None = None, verify: Verify | None = None
+        self,
+        types: Mapping[str, RobotType],
+        directory: Directory | None = None,
+        verify: Verify | None = None,
+        file: EvidenceFile | None = None,
+        distance: Distance = straight,
     ) -> None:
-        self.log = EvidenceLog(directory, verify)
+        kept = None if file is None else file.load()
+        self.log = EvidenceLog(directory, verify) if kept is None else EvidenceLog.resumed(kept, directory, verify)
+        self._file = file
         self._types = types
         self._type_of: dict[RobotId, str] = {}
-        self._energy, self._places = EnergyWatch(types), PlausibilityWatch()
+        self._energy, self._places = EnergyWatch(types), PlausibilityWatch(distance)
         self._contradicted: set[RobotId] = set()
 
     def know(self, robot: RobotId, type_name: str) -> None:
@@ -52,13 +69,22 @@ class Proofs:
         return self._energy.suspects | self._contradicted
 
     def hear(self, record: TelemetryRecord, now_ns: int, unix_s: float) -> list[EnergyFinding]:
-        """Take a record, or say in the log why it is refused; return how robots' energy now fits their ways."""
+        """Take a record, or say in the log why it is refused; return how robots' energy now fits their ways.
+
+        Raises
+        ------
+        StoreError
+            If the evidence cannot be kept: no quote may rest on it.
+        """
         try:
             taken = self.log.hear(record, now_ns, unix_s)
         except ProtocolError as error:
             log.warning("no evidence: %s", error)
             return []
-        findings = [self._watch(self.log.open(index).record) for index in (*taken, *self.log.tick(now_ns))]
+        leaves = (*taken, *self.log.tick(now_ns))
+        if self._file is not None and leaves:
+            self._file.append(self.log, leaves)
+        findings = [self._watch(self.log.open(index).record) for index in leaves]
         return [finding for finding in findings if finding is not None]
 
     def summary(self, now_ns: int) -> tuple[str, int, float] | None:

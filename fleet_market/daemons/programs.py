@@ -21,7 +21,7 @@ from fleet_market.adapters.map_files import load_map
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId, ZoneId
 from fleet_market.robot.fleet import Fleet
-from fleet_market.robot.floor import Floor, lay_out
+from fleet_market.robot.floor import TRACKING_MARGIN_M, Floor, lay_out
 
 READY = "READY"
 """What a program of the market says when it serves."""
@@ -194,6 +194,9 @@ def market(site: Site) -> Program:
 def oracle(zone: ZoneId, site: Site) -> Program:
     """Return the oracle of a zone."""
     command = [sys.executable, "-m", "fleet_market", "oracle", "--mqtt", site.mqtt, "--zone", zone]
+    command += ["--evidence", str(site.out / "evidence.db"), "--chargers", str(len(load_fleet(site.file).chargers))]
+    clearance_m = site.fleet.footprint_radius_m + TRACKING_MARGIN_M
+    command += ["--map", str(site.map), "--clearance", f"{clearance_m:.3f}"]
     return Program("oracle", command, site.keyed, ready=READY, stage=MARKET_STAGE)
 
 

@@ -1,5 +1,8 @@
 """The sale of oracles' quotes: the market holds the fee, asks the oracle for an unnamed buyer, and pays on delivery.
 
+Whenever somebody pays for the band of an order on sale, the market asks all other oracles for theirs too, in questions that
+cannot be told from paid ones. These bands are sealed: nobody gets them, and all are judged together after the settlement.
+
 The money of a quote is in one of three places: with the buyer, on hold from the buyer to the oracle, or, all in one linked
 group of transfers, with the oracle and the owners of the robots whose telemetry was used.
 """
@@ -7,55 +10,40 @@ group of transfers, with the oracle and the owners of the robots whose telemetry
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Literal
 
-from fleet_market.contracts import Order
-from fleet_market.errors import PlaceError
+from fleet_market.errors import InputError
 from fleet_market.ids import AccountId, MessageId, OwnerId, PartyName, QuoteId, RobotId, TransferId, derive
 from fleet_market.ledger import AccountKind, Transfer, TransferKind, account, kind_of
 from fleet_market.market.commands import Command
 from fleet_market.market.consultations import Consultation, OracleRecord, account_of, bond_of, name_of
+from fleet_market.market.enquiries import ON_SALE, Enquiry, enquiry, is_answer, is_thin, question
 from fleet_market.market.lookups import PlaceBook
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import MoneyError, State
 from fleet_market.oracle.sale import Fees, split
-from fleet_market.oracle.scoring import interval_score, reference_price_uc, scored
+from fleet_market.oracle.scoring import Band
 from fleet_market.protocol import topics
 from fleet_market.protocol.messages import (
+    AdviceFees,
     FairAnswer,
-    FairQuestion,
     FairReply,
     FairRequest,
     FieldError,
     OracleTerms,
-    OrderState,
-    Place,
     Receipt,
-    Scored,
+    WireBand,
 )
 from fleet_market.units import Credits, ns
 
 MAX_ORACLES = 20
 MAX_OPEN = 200
-"""Questions that wait for oracles' answers at once."""
+"""Questions that wait for oracles' answers at once, sealed ones not counted: of these there are `MAX_ORACLES` each."""
 MAX_OPEN_EACH = 10
 """Of one buyer: nobody can keep the others from asking."""
-ON_SALE = (OrderState.SCHEDULED, OrderState.OPEN)
-OK, NOT_YOURS, OVER = "ok", "not_your_question", "question_is_over"
+OK, NOT_YOURS, OVER, NOT_ASKED = "ok", "not_your_question", "question_is_over", "not_what_was_asked"
 """Results in a receipt to an oracle."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What is asked about."""
-
-    pickup: Place
-    dropoff: Place
-    payload_kg: float
-    deadline_ns: int
-    on_sale: bool
-    """Whether it is an order that nobody has won yet."""
 
 
 class Advice:
@@ -86,7 +74,8 @@ class Advice:
 
     def _enter(self, command: Command, body: OracleTerms, out: Outcome) -> None:
         state, name = self._state, PartyName(command.source)
-        fees = Fees(body.now_uc, body.later_uc, min(body.thin_uc, body.now_uc, body.later_uc))
+        others: dict[str, int | None] = {field: getattr(body, field) for field in AdviceFees.model_fields}
+        fees = Fees(body.now_uc, body.later_uc, min(body.thin_uc, body.now_uc, body.later_uc), **others)
         known = state.oracles.get(name)
         if known is None and len(state.oracles) >= MAX_ORACLES:
             _receipt(command, f"the zone has its {MAX_ORACLES} oracles", out)
@@ -110,28 +99,28 @@ class Advice:
             known.message_id, out.changed = command.message_id, True
             return
         errors: list[FieldError] = []
-        task, oracle = self._task(body, command.now_ns, errors), state.oracles.get(body.oracle)
+        found, oracle = enquiry(state, self._places, body, command.now_ns, errors), state.oracles.get(body.oracle)
         buyer = self._payer(command.source)
         if oracle is None or not oracle.open:
             errors.append(_error("oracle", body.oracle, "no such oracle sells here: see `fleet-market oracle score`"))
-        elif not body.preview and (fee_uc := oracle.fees.held_uc(later=body.later_s > 0)) > body.max_fee_uc:
-            errors.append(_error("max_fee", Credits(body.max_fee_uc), f"it charges {Credits(fee_uc)} credits"))
-        waiting = sum(state.consultations[other].source == command.source for other in state.asked)
-        if len(state.asked) >= MAX_OPEN or waiting >= MAX_OPEN_EACH:
+        else:
+            errors += _too_dear(oracle.fees, body)
+        waiting = [c.source for c in map(state.consultations.__getitem__, state.asked) if c.sealed_with is None]
+        if len(waiting) >= MAX_OPEN or waiting.count(command.source) >= MAX_OPEN_EACH:
             errors.append(_error("quote", body.quote, "too many questions wait for answers: try again"))
         if buyer is None:
             errors.append(_error("customer", command.source, "unknown buyer: add it to the fleet file's customers"))
-        if errors or task is None or oracle is None or buyer is None:
+        if errors or found is None or oracle is None or buyer is None:
             _refuse(command, body, buyer, errors, out)
             return
-        self._ask(command, body, task, oracle, buyer, out)
+        self._ask(command, body, found, oracle, buyer, out)
 
     def _ask(
-        self, command: Command, body: FairRequest, task: _Task, oracle: OracleRecord, buyer: AccountId, out: Outcome
+        self, command: Command, body: FairRequest, found: Enquiry, oracle: OracleRecord, buyer: AccountId, out: Outcome
     ) -> None:
         """Hold the fee and ask the oracle."""
         state, now_ns, later = self._state, command.now_ns, body.later_s > 0
-        held_uc = 0 if body.preview else oracle.fees.held_uc(later=later)
+        held_uc = 0 if body.preview else oracle.fees.held_uc(body.what, later=later)
         number = state.consulted + 1
         consultation = Consultation(
             name=name_of(command.source, body.quote),
@@ -141,8 +130,9 @@ class Advice:
             source=command.source,
             buyer=buyer,
             message_id=command.message_id,
+            what=body.what,
             order=body.order,
-            on_sale=task.on_sale and not later,
+            on_sale=found.on_sale and body.what == "band" and not later,
             later=later,
             preview=body.preview,
             fees=oracle.fees,
@@ -156,45 +146,46 @@ class Advice:
             _refuse(command, body, buyer, [uncovered], out)
             return
         state.consulted = number
-        state.consultations[consultation.name] = consultation
-        state.asked[consultation.name] = None
-        question = FairQuestion(
-            quote=consultation.question,
-            pickup=(task.pickup.x, task.pickup.y),
-            dropoff=(task.dropoff.x, task.dropoff.y),
-            payload_kg=task.payload_kg,
-            deadline_ns=task.deadline_ns,
-            at_ns=now_ns + ns(body.later_s),
-            later=later,
-            confidence=body.confidence,
-            preview=body.preview,
-            answer_by_ns=consultation.answer_by_ns,
+        self._put(consultation, found, body, now_ns, out)
+        if consultation.on_sale and not consultation.preview:
+            for name, record in state.oracles.items():
+                if record.open and name != body.oracle:
+                    self._seal(consultation, name, record, found, body, now_ns, out)
+
+    def _seal(
+        self,
+        paid: Consultation,
+        oracle: PartyName,
+        record: OracleRecord,
+        found: Enquiry,
+        body: FairRequest,
+        now_ns: int,
+        out: Outcome,
+    ) -> None:
+        """Ask another oracle the same, for its band to be judged beside the one that is paid."""
+        state = self._state
+        state.consulted += 1
+        sealed = replace(
+            paid,
+            name=derive(paid.name, oracle),
+            question=QuoteId(f"q-{derive(state.seed, state.zone, state.consulted)}"),
+            oracle=oracle,
+            message_id=None,
+            fees=record.fees,
+            hold=None,
+            held_uc=0,
+            sealed_with=paid.name,
         )
-        out.sends.append(Send(topics.to_customer(body.oracle, "question"), question, id=_question_id(consultation)))
+        self._put(sealed, found, body, now_ns, out)
+
+    def _put(self, consultation: Consultation, found: Enquiry, body: FairRequest, now_ns: int, out: Outcome) -> None:
+        """Send a question to its oracle. What it says is the same for sealed ones: nothing tells who pays."""
+        self._state.consultations[consultation.name] = consultation
+        self._state.asked[consultation.name] = None
+        asked = question(consultation.question, found, body, now_ns, consultation.answer_by_ns)
+        topic = topics.to_customer(consultation.oracle, "question")
+        out.sends.append(Send(topic, asked, id=_question_id(consultation)))
         out.changed = True
-
-    def _task(self, body: FairRequest, now_ns: int, errors: list[FieldError]) -> _Task | None:
-        if body.order is not None:
-            order = self._state.orders.get(body.order)
-            if order is None or order.state.final:
-                errors.append(_error("order", body.order, "unknown" if order is None else f"it is over: {order.state}"))
-                return None
-            return _Task(order.pickup, order.dropoff, order.payload_kg, order.deadline_ns, order.state in ON_SALE)
-        found = [self._place(field, getattr(body, field), errors) for field in ("pickup", "dropoff")]
-        pickup, dropoff = found
-        if pickup is None or dropoff is None:
-            return None
-        return _Task(pickup, dropoff, body.payload_kg, now_ns + ns(body.later_s + body.deadline_s), on_sale=False)
-
-    def _place(self, field: str, text: str | None, errors: list[FieldError]) -> Place | None:
-        if text is None:
-            errors.append(_error(field, text, "name an order, or both places of a task"))
-            return None
-        try:
-            return self._places.resolve(text, source="quote", field=field)
-        except PlaceError as error:
-            errors.append(_error(field, text, error.mend))
-            return None
 
     def _payer(self, source: str) -> AccountId | None:
         """Return the account that pays for a buyer: a customer's own, or a robot's owner's; None if there is none."""
@@ -221,8 +212,14 @@ class Advice:
             self._give_back(consultation, "the oracle did not answer in time", TransferKind.EXPIRE, command.now_ns, out)
             _receipt(command, OVER, out)
             return
-        if body.band is None:
+        if not is_answer(consultation.what, body):
+            _receipt(command, NOT_ASKED, out)
+            return
+        if body.band is None and body.advice is None:
             self._give_back(consultation, "the oracle cannot tell", TransferKind.VOID, command.now_ns, out)
+        elif consultation.sealed_with is not None:
+            self._keep(consultation, body.band)
+            self._close(consultation, self._reply(consultation, "no_quote"), out)
         elif consultation.preview:
             reply = self._reply(consultation, "preview").model_copy(update={"band": body.band})
             self._close(consultation, reply, out)
@@ -231,11 +228,9 @@ class Advice:
         _receipt(command, OK, out)
 
     def _deliver(self, consultation: Consultation, body: FairAnswer, now_ns: int, out: Outcome) -> None:
-        """Pay for a band, share the fee with the robots' owners, and hand it over."""
+        """Pay for an answer, share the fee with the robots' owners, and hand it over."""
         state, band = self._state, body.band
-        if band is None:
-            raise MoneyError(f"quote {consultation.quote} would be paid without a band")
-        due_uc = consultation.fees.due_uc(later=consultation.later, thin=band.thin)
+        due_uc = consultation.fees.due_uc(consultation.what, later=consultation.later, thin=is_thin(body))
         used = {robot: records for robot, records in body.used if robot in state.robots}
         parts = split(due_uc, used, state.terms.robots_share)
         owners: dict[OwnerId, int] = {}
@@ -247,18 +242,23 @@ class Advice:
         record.sold += 1
         record.earned_uc += parts.oracle_uc
         record.robots_uc += due_uc - parts.oracle_uc
-        order = None if consultation.order is None else state.orders.get(consultation.order)
-        if consultation.on_sale and order is not None and order.state in ON_SALE:
-            consultation.band = (band.low_uc, band.high_uc, band.confidence)
+        self._keep(consultation, band)
         reply = self._reply(consultation, "quoted").model_copy(
             update={
                 "band": band,
+                "advice": body.advice,
                 "valid_until_ns": now_ns + ns(state.terms.quote_life_s),
                 "fee_uc": due_uc,
                 "robots_uc": due_uc - parts.oracle_uc,
             }
         )
         self._close(consultation, reply, out)
+
+    def _keep(self, consultation: Consultation, band: WireBand | None) -> None:
+        """Keep a band to be judged, if its order has not been sold meanwhile."""
+        order = None if consultation.order is None else self._state.orders.get(consultation.order)
+        if band is not None and consultation.on_sale and order is not None and order.state in ON_SALE:
+            consultation.band = Band(band.low_uc, band.high_uc, band.confidence)
 
     def _pay(self, c: Consultation, due_uc: int, owners: dict[OwnerId, int], now_ns: int, out: Outcome) -> None:
         if c.hold is None:
@@ -299,43 +299,28 @@ class Advice:
             raise MoneyError(f"the fee of quote {c.quote} could not be given back")
 
     def _reply(self, c: Consultation, result: Literal["quoted", "preview", "no_quote"]) -> FairReply:
-        return FairReply(quote=c.quote, result=result, oracle=c.oracle, order=c.order)
+        return FairReply(quote=c.quote, result=result, oracle=c.oracle, what=c.what, order=c.order)
 
     def _close(self, consultation: Consultation, reply: FairReply, out: Outcome) -> None:
         del self._state.asked[consultation.name]
         consultation.reply = reply
         out.done.append(_question_id(consultation))
         out.changed = True
-        _say(consultation, reply, consultation.message_id, out)
+        if consultation.sealed_with is None:
+            _say(consultation, reply, consultation.message_id, out)
 
 
-def score_quotes(state: State, order: Order, out: Outcome) -> None:
-    """Tell everyone how the bands did that were bought for an order before it was sold; it is settled now."""
-    about = [c for c in state.consultations.values() if c.order == order.id and c.band is not None]
-    sale = next((record for record in reversed(order.records) if record.winner is not None), None) if about else None
-    if sale is None or order.price_uc is None:
-        return
-    owner = next((ask.owner for ask in sale.asks if ask.robot == sale.winner), "")
-    reference_uc = reference_price_uc(((a.owner, a.ask_uc) for a in sale.asks if a.ask_uc is not None), owner)
-    if reference_uc is None:
-        return
-    for consultation in about:
-        low_uc, high_uc, confidence = consultation.band or (0, 0, 0.5)
-        record = state.oracles[consultation.oracle]
-        record.standing = scored(record.standing, low_uc, high_uc, confidence, reference_uc, order.max_price_uc)
-        said = Scored(
-            oracle=consultation.oracle,
-            order=order.id,
-            low_uc=low_uc,
-            high_uc=high_uc,
-            confidence=confidence,
-            price_uc=order.price_uc,
-            reference_uc=reference_uc,
-            inside=low_uc <= reference_uc <= high_uc,
-            score=interval_score(low_uc, high_uc, confidence, reference_uc) / order.max_price_uc,
-        )
-        consultation.band = None
-        out.sends.append(Send(topics.view(state.zone, "scored"), said))
+def _too_dear(fees: Fees, body: FairRequest) -> list[FieldError]:
+    """Return what is wrong with the fee of what is asked for: there is none, or it is more than the buyer pays."""
+    if body.preview:
+        return []
+    try:
+        fee_uc = fees.held_uc(body.what, later=body.later_s > 0)
+    except InputError as error:
+        return [_error("advice", body.what, error.mend)]
+    if fee_uc > body.max_fee_uc:
+        return [_error("max_fee", Credits(body.max_fee_uc), f"it charges {Credits(fee_uc)} credits")]
+    return []
 
 
 def _hold(c: Consultation) -> Transfer:
@@ -368,7 +353,9 @@ def _say(consultation: Consultation, reply: FairReply, corr: MessageId | None, o
 def _refuse(
     command: Command, body: FairRequest, buyer: AccountId | None, errors: Sequence[FieldError], out: Outcome
 ) -> None:
-    refusal = FairReply(quote=body.quote, result="refused", oracle=body.oracle, order=body.order, errors=tuple(errors))
+    refusal = FairReply(
+        quote=body.quote, result="refused", oracle=body.oracle, what=body.what, order=body.order, errors=tuple(errors)
+    )
     out.sends.append(Send(_topic(command.source, buyer), refusal, corr=command.message_id, reply=True))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fleet_market.ids import AccountId, MessageId, OrderId, PartyName, QuoteId, TransferId, derive
 from fleet_market.ledger import AccountKind, account
 from fleet_market.oracle.sale import Fees
-from fleet_market.oracle.scoring import Standing
-from fleet_market.protocol.messages import FairReply, LeafOpening, OracleView
+from fleet_market.oracle.scoring import Band, Standing
+from fleet_market.protocol.messages import AdviceFees, FairReply, LeafOpening, OracleView, What
 
 
 @dataclass(slots=True)
@@ -39,7 +39,9 @@ class OracleRecord:
             scored=standing.scored,
             score=standing.mean,
             inside=standing.coverage,
+            excess=standing.excess,
             breaches=self.breaches,
+            **{field: getattr(fees, field) for field in AdviceFees.model_fields},
         )
 
 
@@ -60,9 +62,10 @@ class Consultation:
     """Who pays."""
     message_id: MessageId | None
     """To be answered."""
+    what: What
     order: OrderId | None
     on_sale: bool
-    """Whether it is about an order, as of now, that nobody had won when the question was put."""
+    """Whether it is a band for an order, as of now, that nobody had won when the question was put."""
     later: bool
     preview: bool
     fees: Fees
@@ -73,8 +76,11 @@ class Consultation:
     answer_by_ns: int
     reply: FairReply | None = None
     """None while the oracle has not answered."""
-    band: tuple[int, int, float] | None = None
-    """Low, high and confidence of a paid band that is still to be judged."""
+    sealed_with: str | None = None
+    """Name of the consultation that somebody pays for; set where this oracle is asked the same thing at the same time, only
+    for its band to be judged beside the one that is sold. Nobody pays for it or gets it."""
+    band: Band | None = None
+    """A band that is still to be judged."""
     inspected: int = 0
     """Demands to see what it rests on."""
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from fleet_market.contracts import Contract, Level, Promise, find_faults
 from fleet_market.ids import MessageId, RobotId, derive
-from fleet_market.market.advice import score_quotes
 from fleet_market.market.commands import Command
+from fleet_market.market.judging import score_quotes
 from fleet_market.market.outcome import Outcome, Send
 from fleet_market.market.state import State, award_id
 from fleet_market.protocol import topics
@@ -83,7 +83,7 @@ class Execution:
             contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
             self._state.contracts.watch(contract)
             order = self._state.orders[contract.order]
-            order.state = OrderState.EXECUTING
+            order.state, order.phase = OrderState.EXECUTING, contract.phase
             out.done.append(award_id(contract.id))
             self._state.announce(order, out)
         return OK
@@ -94,8 +94,11 @@ class Execution:
             return
         contract.lease_until_ns = now_ns + ns(self._state.terms.lease_s)
         contract.phase, contract.aboard, contract.pose = body.phase, body.aboard, body.pose
-        self._state.orders[contract.order].energy_so_far_j = body.energy_j
-        out.changed = True
+        order = self._state.orders[contract.order]
+        order.energy_so_far_j, out.changed = body.energy_j, True
+        if order.phase != body.phase:
+            order.phase = body.phase
+            self._state.announce(order, out)
 
     def _give_up(self, robot: RobotId, body: Decline | Abort, reason: str, now_ns: int, out: Outcome) -> str:
         contract = self._own(robot, body)

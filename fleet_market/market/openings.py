@@ -149,9 +149,9 @@ class Openings:
 def _demand(consultation: Consultation | None, seed: str, count: int, answer_by_ns: int) -> Demand:
     """Return the demand of a buyer; raises `InputError` if there is nothing that could be opened."""
     reply = None if consultation is None else consultation.reply
-    if consultation is None or reply is None or reply.band is None or reply.result != "quoted":
+    if consultation is None or reply is None or reply.result != "quoted":
         raise InputError("opening", "quote", "" if consultation is None else consultation.quote, "name a quote of yours")
-    if reply.band.root is None or not reply.band.evidence_records:
+    if reply.band is None or reply.band.root is None or not reply.band.evidence_records:
         raise InputError("opening", "quote", consultation.quote, "it rests on no telemetry: there is nothing to open")
     commitment = Commitment(
         consultation.oracle, consultation.question, reply.band.root, reply.band.evidence_records, signed=False

@@ -106,19 +106,20 @@ def budget(knowledge: Knowledge, question: Question, probability: float, now_ns:
     view = knowledge.view(question.zone, now_ns)
     forecast = view.forecast(question)
     if forecast is None:  # `band` has refused by then
-        return Budget(None, probability, 0.0, 0.0, quote)
+        return Budget(None, probability, 0.0, 0.0, quote, known=False)
     in_time = 1.0
-    lasting = view.lasting.best(forecast.groups)
     if question.deadline_s is not None:
         in_time = 0.0
-        if lasting is not None and question.deadline_s > 0:
+        if question.deadline_s > 0:
+            if (lasting := view.lasting.best(forecast.groups)) is None:
+                return Budget(None, probability, 0.0, 0.0, quote, known=False)
             in_time = lasting.rank(math.log(question.deadline_s / view.way_m(question)))
+    if in_time <= probability:
+        return Budget(None, probability, 0.0, in_time, quote)
     floors = view.floors.best(forecast.groups)
-    if floors is None or in_time <= probability:
-        return Budget(None, probability, 0.0, in_time, quote)
-    error = floors.quantile(probability / in_time)
+    error = None if floors is None else floors.quantile(probability / in_time)
     if error is None:
-        return Budget(None, probability, 0.0, in_time, quote)
+        return Budget(None, probability, 0.0, in_time, quote, known=False)
     return Budget(math.ceil(math.exp(forecast.expected_log + error)), probability, probability / in_time, in_time, quote)
 
 

@@ -58,6 +58,14 @@ class Track:
     def __len__(self) -> int:
         return len(self._errors)
 
+    def copy(self) -> Track:
+        """Return a track that can learn without this one."""
+        other = Track()
+        other._errors, other._sorted = self._errors.copy(), self._sorted.copy()
+        other._shift = {level: sides.copy() for level, sides in self._shift.items()}
+        other._held = {level: held.copy() for level, held in self._held.items()}
+        return other
+
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the ends between which the next error lies with this confidence; needs two errors at least."""
         level = _nearest(confidence)
@@ -112,6 +120,12 @@ class Groups:
 
     def __init__(self) -> None:
         self._tracks: dict[Hashable, Track] = {}
+
+    def copy(self) -> Groups:
+        """Return groups that can learn without these."""
+        other = Groups()
+        other._tracks = {key: track.copy() for key, track in self._tracks.items()}
+        return other
 
     def add(self, keys: Sequence[Hashable], error: float) -> None:
         """Learn one error."""

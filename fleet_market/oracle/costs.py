@@ -40,6 +40,13 @@ class CostModel:
         self._logs: dict[RobotId, tuple[float, float]] = {}
         self._mean_uc, self._common = 0.0, 0.0
 
+    def copy(self) -> CostModel:
+        """Return a model that can learn without this one."""
+        other = CostModel()
+        other._regression, other._logs = self._regression.copy(), self._logs.copy()
+        other._mean_uc, other._common = self._mean_uc, self._common
+        return other
+
     @property
     def known(self) -> bool:
         """Whether enough asks were heard."""

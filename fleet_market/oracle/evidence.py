@@ -96,6 +96,31 @@ class Opening:
     """Hashes of the siblings from the leaf to the root, hexadecimal."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """Where a robot's chain goes on."""
+
+    robot: RobotId
+    number: int
+    next_seq: int
+    head: str | None
+    """Hash of the newest record; None: it is not known."""
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a log needs to go on where it was (`EvidenceLog.resumed`)."""
+
+    first: int
+    """How many leaves lie before `records`."""
+    frontier: tuple[bytes, ...]
+    """Of these (`MerkleTree.frontier`)."""
+    records: tuple[TelemetryRecord, ...]
+    chains: tuple[ChainEnd, ...]
+    root: Root
+
+
 @dataclass(slots=True)
 class _Chain:
     number: int
@@ -135,6 +160,48 @@ class EvidenceLog:
         self._missing = 0
         self._oldest_ns: int | None = None
         self._newest_ns: int | None = None
+
+    @classmethod
+    def resumed(cls, kept: Kept, directory: Directory | None, verify: Verify | None = None) -> EvidenceLog:
+        """Return the log that goes on from what was kept; every record is verified again.
+
+        Raises
+        ------
+        InputError
+            If a record is not its robot's, or what is kept does not add up to its root.
+        """
+        log = cls(directory, verify)
+        mend = "use what this oracle has kept, unchanged, or begin anew without it"
+        try:
+            log._tree = MerkleTree.resumed(kept.first, kept.frontier)
+            log._chains = {end.robot: _Chain(end.number, end.next_seq, end.head, end.end_ns) for end in kept.chains}
+            for record in kept.records:
+                log._restore(record)
+        except (IndexError, ProtocolError) as error:
+            raise InputError("evidence", "kept", str(error), mend) from None
+        log._missing, log._oldest_ns, log._newest_ns = kept.root.missing, kept.root.oldest_ns, kept.root.newest_ns
+        if (root := log.root()) != kept.root:
+            raise InputError("evidence", "root", root.hash, f"{mend}: it should be {kept.root.hash}")
+        return log
+
+    def kept(self, first: int) -> Kept:
+        """Return what the log needs to go on, with the records of the leaves from `first` on.
+
+        Raises
+        ------
+        InputError
+            If these are not all known any more.
+        """
+        size = len(self._tree)
+        if not 0 <= first <= size or (first < size and first not in self._records):
+            raise InputError("evidence", "first", first, f"use a leaf that can be opened, up to {size}")
+        records = tuple(self._records[index] for index in range(first, size))
+        return Kept(first, self._tree.frontier(first), records, tuple(map(self.end_of, sorted(self._chains))), self.root())
+
+    def end_of(self, robot: RobotId) -> ChainEnd:
+        """Return where the chain of a robot goes on that has been heard."""
+        chain = self._chains[robot]
+        return ChainEnd(robot, chain.number, chain.next_seq, chain.head, chain.end_ns)
 
     def hear(self, record: TelemetryRecord, now_ns: int, unix_s: float) -> tuple[int, ...]:
         """Take a record in; return the leaves that follow from it: none while it waits for the one before it.
@@ -279,19 +346,37 @@ class EvidenceLog:
             if record.fixes[-1].at_ns < chain.end_ns:
                 raise ProtocolError("clock", f"{what} ends before the one before it")
 
-    def _append(self, record: TelemetryRecord, digest: str, chain: _Chain) -> int:
-        index = self._tree.append(leaf_hash(statement(record)))
+    def _restore(self, record: TelemetryRecord) -> None:
+        index, chain = len(self._tree), self._chains.get(record.robot)
+        if self.directory is not None and self._verify is not None:
+            fault = signature_fault(record, self.directory, self._verify)
+            if fault is not None:
+                raise ProtocolError(fault, f"leaf {index} is no record that {record.robot} has signed")
+        if chain is None:
+            raise ProtocolError("malformed", f"leaf {index} belongs to no chain")
+        self._add(self._tree.append(leaf_hash(statement(record))), record)
+        if record.chain == chain.number:
+            self._remember(chain, record.seq, record_hash(record))
+
+    def _add(self, index: int, record: TelemetryRecord) -> None:
         self._records[index] = record
         if len(self._records) > 2 * KEPT:
             self._records.popitem(last=False)
+
+    def _append(self, record: TelemetryRecord, digest: str, chain: _Chain) -> int:
+        index = self._tree.append(leaf_hash(statement(record)))
+        self._add(index, record)
         end_ns = record.fixes[-1].at_ns
         chain.next_seq, chain.head, chain.end_ns = record.seq + 1, digest, end_ns
-        chain.seen[record.seq] = digest
-        if len(chain.seen) > MAX_REMEMBERED:
-            chain.seen.popitem(last=False)
+        self._remember(chain, record.seq, digest)
         self._oldest_ns = end_ns if self._oldest_ns is None else min(self._oldest_ns, end_ns)
         self._newest_ns = end_ns if self._newest_ns is None else max(self._newest_ns, end_ns)
         return index
+
+    def _remember(self, chain: _Chain, seq: int, digest: str) -> None:
+        chain.seen[seq] = digest
+        if len(chain.seen) > MAX_REMEMBERED:
+            chain.seen.popitem(last=False)
 
     def _follow(self, chain: _Chain) -> list[int]:
         """Take in what was held back and is now next; what turns out not to follow is dropped and counted as missing."""

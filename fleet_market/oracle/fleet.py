@@ -44,6 +44,13 @@ class Fleet:
         self._asked = np.zeros(MOST_QUEUE + 1)
         self._seen = np.zeros(MOST_QUEUE + 1)
 
+    def copy(self) -> Fleet:
+        """Return a fleet that can learn without this one."""
+        other = Fleet()
+        other.robots, other.costs, other.drift = self.robots.copy(), self.costs.copy(), self.drift.copy()
+        other._asked, other._seen = self._asked.copy(), self._seen.copy()
+        return other
+
     def hear(self, state: RobotState) -> None:
         """Take in a robot's state, unless something newer is known."""
         known = self.robots.get(state.robot)

@@ -6,6 +6,7 @@ Ridge regression (Hoerl and Kennard 1970) towards a prior, with exponential forg
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TypeAlias
 
 import numpy as np
@@ -34,6 +35,10 @@ class Regression:
         self._weights: FloatArray | None = prior
         self.samples = 0.0
         """How many samples are remembered."""
+
+    def copy(self) -> Regression:
+        """Return a model that can learn without this one."""
+        return copy(self)  # the arrays are replaced, never written into
 
     @property
     def weights(self) -> FloatArray:

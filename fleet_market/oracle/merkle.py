@@ -31,18 +31,58 @@ class MerkleTree:
 
     def __init__(self) -> None:
         self._levels: list[list[bytes]] = [[]]
+        self._firsts = [0]
+        """Of each level how many nodes are not kept."""
+
+    @classmethod
+    def resumed(cls, first: int, frontier: Sequence[bytes]) -> MerkleTree:
+        """Return the tree that goes on after `first` leaves which are not kept themselves.
+
+        Parameters
+        ----------
+        frontier : sequence of bytes
+            As `frontier(first)` told.
+
+        Raises
+        ------
+        IndexError
+            If there are more or fewer hashes than full subtrees.
+        """
+        if first < 0 or len(frontier) != first.bit_count():
+            raise IndexError(f"there must be {max(0, first).bit_count()} hashes for {first} leaves, was {len(frontier)}")
+        tree, left = cls(), list(frontier)
+        tree._levels = [[] for _ in range(max(1, first.bit_length()))]
+        tree._firsts = [first >> level for level in range(len(tree._levels))]
+        for level in reversed(range(len(tree._levels))):
+            if first >> level & 1:
+                tree._firsts[level] -= 1
+                tree._levels[level].append(left.pop(0))
+        return tree
+
+    def frontier(self, size: int) -> tuple[bytes, ...]:
+        """Return the hashes of the full subtrees that the first `size` leaves consist of, the largest first.
+
+        With these alone the tree can go on: roots, and proofs of later leaves, need nothing else of what is before.
+        """
+        found, start = [], 0
+        for level in reversed(range(self._checked(size).bit_length())):
+            if size >> level & 1:
+                found.append(self._subtree(start, 1 << level))
+                start += 1 << level
+        return tuple(found)
 
     def __len__(self) -> int:
-        return len(self._levels[0])
+        return self._firsts[0] + len(self._levels[0])
 
     def append(self, leaf: bytes) -> int:
         """Take one more leaf hash; return its index."""
         index = len(self)
         self._levels[0].append(leaf)
         level = 0
-        while len(self._levels[level]) % 2 == 0:
+        while (self._firsts[level] + len(self._levels[level])) % 2 == 0:
             if level + 1 == len(self._levels):
                 self._levels.append([])
+                self._firsts.append(0)
             self._levels[level + 1].append(node_hash(*self._levels[level][-2:]))
             level += 1
         return index
@@ -58,7 +98,7 @@ class MerkleTree:
         Raises
         ------
         IndexError
-            If there is no such leaf.
+            If there is no such leaf, or no longer.
         """
         size = len(self) if size is None else self._checked(size)
         if not 0 <= index < size:
@@ -103,7 +143,9 @@ class MerkleTree:
         """Return the hash over `width` leaves from `start`, which is a multiple of the power of two at or above width."""
         if width & (width - 1) == 0:
             level = width.bit_length() - 1
-            return self._levels[level][start >> level]
+            if (at := (start >> level) - self._firsts[level]) < 0:
+                raise IndexError(f"of the leaves from {start} to {start + width - 1} no hash is kept")
+            return self._levels[level][at]
         split = _split(width)
         return node_hash(self._subtree(start, split), self._subtree(start + split, width - split))
 

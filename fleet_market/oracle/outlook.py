@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
+from copy import copy
 
 import numpy as np
 
@@ -58,6 +59,17 @@ class Outlook:
         self._rho = {h: Regression(np.array([math.exp(-h / PRIOR_DECAY_S)]), np.array([1.0]), USUALLY) for h in HORIZONS_S}
         self._errors = {h: Track() for h in HORIZONS_S}
         self._load_errors = {h: Track() for h in HORIZONS_S}
+
+    def copy(self) -> Outlook:
+        """Return an outlook that can learn without this one."""
+        other = Outlook()
+        other._level, other._usual = copy(self._level), copy(self._usual)
+        other._hours = [copy(hour) for hour in self._hours]
+        other._past = self._past.copy()
+        other._rho = {h: rho.copy() for h, rho in self._rho.items()}
+        other._errors = {h: track.copy() for h, track in self._errors.items()}
+        other._load_errors = {h: track.copy() for h, track in self._load_errors.items()}
+        return other
 
     def hear(self, closed_ns: int, logs: list[float], load: float) -> None:
         """Learn from a closed batch: log(price / reference cost) of its sold lots, and lots per robot that asked."""

@@ -64,8 +64,8 @@ def quote_now(view: ZoneView, task: Question, now_ns: int, confidence: float, pr
     shadow, costs = forecast.shadow, forecast.costs_uc
     if track is not None:
         below, above = track.interval(confidence)
-        low, high = (math.exp(forecast.expected_log + end) for end in (below, above))
-        expected = math.exp(forecast.expected_log + track.middle())
+        ends = (below, track.middle(), above)
+        low, expected, high = (math.exp(forecast.expected_log + forecast.spread * end) for end in ends)
     else:
         guesses = [math.exp(forecast.expected_log), *costs[:2].tolist(), view.reference_uc(task)]
         low, high, expected = min(guesses) / THIN_FACTOR, max(guesses) * THIN_FACTOR, guesses[0]

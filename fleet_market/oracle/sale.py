@@ -7,11 +7,12 @@ see Balinski and Young 1982, "Fair Representation", chapter 3).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
+from fleet_market.protocol.messages import What
 
 Party = TypeVar("Party", bound=str)
 
@@ -33,43 +34,73 @@ class Fees:
     later_uc : int
         For the band at a later time.
     thin_uc : int
-        For a band that says of itself that it rests on too little. The rest of what was put on hold goes back.
+        For what says of itself that it rests on too little. The rest of what was put on hold goes back.
+    budget_uc, best_time_uc, make_or_buy_uc, judge_uc, congestion_uc : int, optional
+        For other advice; None: the oracle does not sell it.
 
     Raises
     ------
     InputError
-        If a fee is negative, or the fee of a thin band is above the others.
+        If a fee is negative, or the fee of a thin band is above those of other bands.
     """
 
     now_uc: int
     later_uc: int
     thin_uc: int
+    budget_uc: int | None = None
+    best_time_uc: int | None = None
+    make_or_buy_uc: int | None = None
+    judge_uc: int | None = None
+    congestion_uc: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("now_uc", "later_uc", "thin_uc"):
-            if (value := getattr(self, name)) < 0:
-                raise InputError("fees", name, value, "use 0 or more micro-credits")
+        for field in fields(self):
+            value: int | None = getattr(self, field.name)
+            if value is not None and value < 0:
+                raise InputError("fees", field.name, value, "use 0 or more micro-credits")
         if self.thin_uc > min(self.now_uc, self.later_uc):
             raise InputError("fees", "thin_uc", self.thin_uc, "a thin band may not cost more than a good one")
 
     @classmethod
     def of(cls, fee_uc: int) -> Fees:
-        """Return the usual schedule: half as much again for a later time, half for a thin band [assumption].
+        """Return the usual schedule, in fees of a band as of now [assumption]; what contains a band costs no less than one.
+
+        A later time and make or buy 1.5, a thin band 0.5, a budget 2, the best time 3 (it looks at nine times), a judgement
+        1, congestion 0.5.
 
         Raises
         ------
         InputError
             If `fee_uc` is negative.
         """
-        return cls(fee_uc, fee_uc + fee_uc // 2, fee_uc // 2)
+        half_uc = fee_uc // 2
+        return cls(fee_uc, fee_uc + half_uc, half_uc, 2 * fee_uc, 3 * fee_uc, fee_uc + half_uc, fee_uc, half_uc)
 
-    def held_uc(self, *, later: bool) -> int:
-        """Return what is put on hold when a quote is asked for."""
-        return self.later_uc if later else self.now_uc
+    def held_uc(self, what: What = "band", *, later: bool = False) -> int:
+        """Return what is put on hold when a quote is asked for; `later` counts for bands alone.
 
-    def due_uc(self, *, later: bool, thin: bool) -> int:
-        """Return what is paid on delivery; never more than `held_uc`."""
-        return self.thin_uc if thin else self.held_uc(later=later)
+        Raises
+        ------
+        InputError
+            If it is not sold.
+        """
+        if what == "band":
+            return self.later_uc if later else self.now_uc
+        fee_uc: int | None = getattr(self, f"{what}_uc")
+        if fee_uc is None:
+            raise InputError("fees", "what", what, "ask another oracle: this one does not sell it")
+        return fee_uc
+
+    def due_uc(self, what: What = "band", *, later: bool = False, thin: bool) -> int:
+        """Return what is paid on delivery; never more than `held_uc`.
+
+        Raises
+        ------
+        InputError
+            As `held_uc`.
+        """
+        held_uc = self.held_uc(what, later=later)
+        return min(self.thin_uc, held_uc) if thin else held_uc
 
 
 def share_out(amount_uc: int, weights: Mapping[Party, int]) -> dict[Party, int]:

@@ -279,6 +279,8 @@ class Budget:
     sold_probability: float
     in_time_probability: float
     quote: FairQuote
+    known: bool = True
+    """False: too little is known to tell whether any budget reaches it."""
 
 
 @dataclass(frozen=True, slots=True)

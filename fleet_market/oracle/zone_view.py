@@ -23,6 +23,8 @@ from fleet_market.oracle.fleet import Candidates, Fleet, length_m
 from fleet_market.oracle.learning import FloatArray, Regression
 from fleet_market.oracle.outlook import Outlook
 from fleet_market.oracle.shadow import LiveMarket, Shadow
+from fleet_market.oracle.spread import Spread
+from fleet_market.oracle.spread import features as spread_features
 from fleet_market.oracle.terms import ClosedBatch, OrderGone, OrderSeen, Question, RobotState, Settlement
 from fleet_market.units import NS_PER_S, ns
 
@@ -50,7 +52,10 @@ class Forecast:
 
     expected_log: float
     """Natural logarithm of the expected full-information price."""
+    spread: float
+    """By how much it is expected to be off, in the mean; errors are related to it."""
     features: FloatArray
+    spread_features: FloatArray
     base_log: float
     shadow: Shadow | None
     costs_uc: FloatArray
@@ -77,7 +82,7 @@ class ZoneView:
     def __init__(self) -> None:
         self.fleet, self.outlook = Fleet(), Outlook()
         self.errors = Groups()
-        """log(full-information price / forecast)."""
+        """log(full-information price / forecast), as a multiple of the forecast's spread."""
         self.settled = Groups()
         """log(price / reference cost) of settlements."""
         self.floors = Groups()
@@ -94,6 +99,7 @@ class ZoneView:
         self._blends = {
             served: Regression(np.zeros(len(BLEND_PRIOR)), BLEND_PRIOR, BLEND_MEMORY) for served in (True, False)
         }
+        self._spread = Spread()
         self._usual_way_m, self._usual_budget_log, self._usual_log = 0.0, math.log(USUAL_BUDGET), 0.0
         self._present: Candidates = self.fleet.candidates([])
         self._asking = self._present
@@ -103,6 +109,24 @@ class ZoneView:
         self._twins: dict[Hashable, OrderId] = {}
         self._made_ns: int | None = None
         self._moved = False
+
+    def copy(self) -> ZoneView:
+        """Return a view that can hear a batch, or match the market anew, while this one answers.
+
+        The matched market is shared, since either replaces it: until then neither may hear anything else.
+        """
+        other = ZoneView()
+        vars(other).update(vars(self))
+        other.fleet, other.outlook = self.fleet.copy(), self.outlook.copy()
+        for groups in ("errors", "settled", "floors", "lasting"):
+            setattr(other, groups, getattr(self, groups).copy())
+        other.settlers = self.settlers.copy()
+        other.on_sale, other._sold = self.on_sale.copy(), self._sold.copy()
+        other._budgets, other._ends_ns = self._budgets.copy(), self._ends_ns.copy()
+        other._forecasts, other._twins = self._forecasts.copy(), self._twins.copy()
+        other._blends = {served: blend.copy() for served, blend in self._blends.items()}
+        other._spread = self._spread.copy()
+        return other
 
     # --- what comes in -----------------------------------------------------------------------------------------------
 
@@ -125,10 +149,9 @@ class ZoneView:
         self.fleet.hear(state)
         self._moved = True
 
-    def pass_time(self, now_ns: int) -> None:
-        """Match the market anew if robots have moved since, and it is old enough."""
-        if self._moved and (self._made_ns is None or now_ns - self._made_ns >= REFRESH_NS):
-            self._renew(now_ns)
+    def is_due(self, now_ns: int) -> bool:
+        """Return whether the market is to be matched anew: robots have moved since, and it is old enough."""
+        return self._moved and (self._made_ns is None or now_ns - self._made_ns >= REFRESH_NS)
 
     def settlement(self, settled: Settlement) -> None:
         """Learn what a task was paid."""
@@ -142,17 +165,19 @@ class ZoneView:
             lasted_s = (settled.settled_ns - settled.awarded_ns) / NS_PER_S
             self.lasting.add(sold.groups, math.log(lasted_s / sold.way_m))
 
-    def batch_closed(self, batch: ClosedBatch, now_ns: int) -> None:
-        """Learn from a closed batch."""
+    def batch_closed(self, batch: ClosedBatch, now_ns: int) -> list[FairBand]:
+        """Learn from a closed batch; return the bands of all lots that its optimum would sell."""
         tasks = {lot.order: task for lot in batch.lots if (task := lot.task or self.on_sale.get(lot.order)) is not None}
         offers = [LotOffer(lot.order, lot.budget_uc) for lot in batch.lots]
         sold = {lot.order for lot in batch.lots if lot.winner is not None} & tasks.keys()
-        bands = {band.order: band for band in fair_bands(offers, batch.asks) if band.order in sold}
+        found = fair_bands(offers, batch.asks)
+        bands = {band.order: band for band in found if band.order in sold}
         self._compare(bands)
         self._learn_ways(batch, tasks)
         self.fleet.learn(batch, tasks)
         if self.fleet.costs.known:
             self._learn_levels(batch, tasks, bands)
+        self._columns = {}  # the market is matched anew below: nothing need be taken out of this one
         for lot in batch.lots:
             if lot.winner is not None:
                 self._drop(lot.order)
@@ -162,7 +187,8 @@ class ZoneView:
                     self._keep(lot.order, tasks[lot.order], batch.closed_ns)
         self.newest_ns = max(batch.closed_ns, self.newest_ns or 0)
         self.batches += 1
-        self._renew(now_ns)
+        self.renew(now_ns)
+        return found
 
     # --- what is thought of a task -----------------------------------------------------------------------------------
 
@@ -178,10 +204,14 @@ class ZoneView:
         edges = [(int(row), round(costs[row])) for row in rows]
         twin = self._twins.get(_likeness(task))
         shadow = self._market.shadow(edges, instead_of=self._columns.get(twin) if twin is not None else None)
-        features, base_log = self._features(task, costs[rows], shadow, load)
+        ends_uc = self._ends_uc(task, shadow)
+        features, base_log = self._features(task, costs[rows], shadow, ends_uc, load)
+        off_by = spread_features(len(self._asking.robots), *ends_uc)
         return Forecast(
             expected_log=base_log + float(features @ self._blends[shadow is not None].weights),
+            spread=self._spread.expected(off_by),
             features=features,
+            spread_features=off_by,
             base_log=base_log,
             shadow=shadow,
             costs_uc=able_uc[able],
@@ -206,8 +236,10 @@ class ZoneView:
         if not found:
             return
         logs = np.array([math.log(max(1, bands[order].fair_uc)) for _, order in found])
-        for (forecast, order), log in zip(found, logs.tolist(), strict=True):
-            self.errors.add(forecast.groups, log - forecast.expected_log)
+        errors = logs - np.array([forecast.expected_log for forecast, _ in found])
+        self._spread.learn(np.stack([forecast.spread_features for forecast, _ in found]), errors)
+        for (forecast, order), error in zip(found, errors.tolist(), strict=True):
+            self.errors.add(forecast.groups, error / forecast.spread)
             self.floors.add(forecast.groups, math.log(max(1, bands[order].low_uc)) - forecast.expected_log)
         for served, blend in self._blends.items():
             mine = [i for i, (forecast, _) in enumerate(found) if (forecast.shadow is not None) is served]
@@ -239,7 +271,16 @@ class ZoneView:
         while len(self._sold) > MOST_TASKS:
             self._sold.popitem(last=False)
 
-    def _features(self, task: Question, costs: FloatArray, shadow: Shadow | None, load: float) -> tuple[FloatArray, float]:
+    def _ends_uc(self, task: Question, shadow: Shadow | None) -> tuple[float, float]:
+        """Return the ends of the competitive prices; where competition sets none, the usual cost and the usual budget."""
+        budget_uc = self._budget_uc(None, task)
+        if shadow is None:
+            return self.reference_uc(task), budget_uc
+        return shadow.low_uc, shadow.high_uc if shadow.high_uc is not None else max(shadow.low_uc, budget_uc)
+
+    def _features(
+        self, task: Question, costs: FloatArray, shadow: Shadow | None, ends_uc: tuple[float, float], load: float
+    ) -> tuple[FloatArray, float]:
         """Return what a forecast's corrections depend on, (8,), and the logarithm of what they correct."""
         reference_log = math.log(self.reference_uc(task))
         usual_log, crowd = reference_log + self.outlook.level, math.log1p(load)
@@ -247,8 +288,7 @@ class ZoneView:
         if shadow is None:
             return np.array([1.0, 0.0, 0.0, crowd, 0.0, 0.0, 0.0, length]), usual_log
         budget_uc = self._budget_uc(None, task)
-        high_uc = shadow.high_uc if shadow.high_uc is not None else max(shadow.low_uc, budget_uc)
-        middle_uc = max(1.0, (shadow.low_uc + high_uc) / 2)
+        middle_uc = max(1.0, sum(ends_uc) / 2)
         ratio = np.log(np.maximum(costs[[0, min(1, len(costs) - 1)]], 1.0) / middle_uc)
         above = min(0.0, math.log(max(1, budget_uc) / middle_uc))
         middle_log, alone = math.log(middle_uc), float(shadow.high_uc is None)
@@ -256,14 +296,14 @@ class ZoneView:
 
     # --- the live market ---------------------------------------------------------------------------------------------
 
-    def _renew(self, now_ns: int) -> None:
+    def renew(self, now_ns: int) -> None:
         """Match what is on sale anew with who would ask now."""
+        self._columns = {}
         for order in [order for order, end_ns in self._ends_ns.items() if end_ns < now_ns]:
             self._drop(order)
         self._made_ns, self._moved = now_ns, False
         self._present = self.fleet.candidates(self.fleet.present(now_ns))
         self._asking = self.fleet.candidates(self.fleet.likely(now_ns))
-        self._columns = {}
         if not self.fleet.costs.known:
             return
         orders = list(self.on_sale)

@@ -14,7 +14,6 @@ from fleet_market.protocol.messages import (
     Call,
     Decline,
     DeclineReason,
-    Lot,
     WirePose,
     printable,
 )
@@ -43,7 +42,7 @@ class Dealer:
     def __init__(self, situation: Situation, voice: Voice, bidder: Bidder, replan: Callable[[str], None]) -> None:
         self._now, self._voice, self._bidder, self._replan = situation, voice, bidder, replan
         self._pages: dict[tuple[CallId, int], dict[int, Call]] = {}
-        self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
+        self._seen: tuple[CallId | None, dict[OrderId, Errand]] = (None, {})
         """The lots of the latest call that it was offered, in whatever round."""
 
     def take_page(self, page: Call, now_ns: int) -> None:
@@ -53,7 +52,7 @@ class Dealer:
         if len(pages) == page.pages:
             del self._pages[page.call, page.round]
             if now_ns < page.close_ns:
-                self._bid(page, [lot for n in sorted(pages) for lot in pages[n].lots], now_ns)
+                self._bid(page, [Errand.of(lot) for n in sorted(pages) for lot in pages[n].lots], now_ns)
         while len(self._pages) > MAX_PAGES_KEPT:
             self._pages.pop(next(iter(self._pages)))
 
@@ -93,7 +92,7 @@ class Dealer:
             self._replan("a task has come")
         return None
 
-    def _bid(self, call: Call, lots: Sequence[Lot], now_ns: int) -> None:
+    def _bid(self, call: Call, lots: Sequence[Errand], now_ns: int) -> None:
         """Answer one round; what earlier rounds of the same call have won is in the queue already."""
         if self._seen[0] != call.call:
             self._seen = (call.call, {})
@@ -103,7 +102,7 @@ class Dealer:
         if refusal is not None or queue is None:
             lines = [line_of(number, refusal or NOWHERE) for number in range(len(lots))]
         else:
-            answers = self._bidder.asks([Errand.of(lot) for lot in lots], queue)
+            answers = self._bidder.asks(lots, queue)
             lines = [line_of(number, answer) for number, answer in enumerate(answers)]
         asks = [line for line in lines if isinstance(line, AskLine)]
         declines = [line for line in lines if not isinstance(line, AskLine)]
@@ -120,7 +119,7 @@ class Dealer:
             if self._now.task(order) is not None:
                 continue  # its award has come before the call of the next round
             try:
-                queue = self._bidder.taken(Errand.of(lot), queue)
+                queue = self._bidder.taken(lot, queue)
             except UnreachableError:
                 return None
         return queue

@@ -17,7 +17,6 @@ from fleet_market.protocol.messages import (
     MAX_PRICE_UC,
     AskLine,
     Keep,
-    Lot,
     Offer,
     Prepare,
     Prepared,
@@ -50,7 +49,7 @@ class Reseller:
     def __init__(self, situation: Situation, voice: Voice, bidder: Bidder, dealer: Dealer) -> None:
         self._now, self._voice, self._bidder, self._dealer = situation, voice, bidder, dealer
         self.adviser = Adviser(situation.config.consult, situation.config.robot, situation.config.session, voice)
-        self._seen: tuple[CallId | None, dict[OrderId, Lot]] = (None, {})
+        self._seen: tuple[CallId | None, dict[OrderId, Errand]] = (None, {})
         """The lots of the latest re-auction, in whatever round."""
         self._offered: set[ContractId] = set()
 
@@ -60,15 +59,16 @@ class Reseller:
             return
         if self._seen[0] != body.call:
             self._seen = (body.call, {})
-        self._seen[1].update((lot.order, lot) for lot in body.lots)
+        lots = [Errand.of(lot) for lot in body.lots]
+        self._seen[1].update((lot.order, lot) for lot in lots)
         own = self._free(body.own)
         given, queue = [] if own is None else own, self._now.queue(now_ns)
         rest = None if queue is None else self._with(body.won, queue.without([task.order for task in given]))
         refusal = self._dealer.unwilling() or self._dealer.unfit(now_ns, won=len(body.won) - len(given))
         if refusal is None and rest is not None:
-            answers = self._bidder.asks([Errand.of(lot) for lot in body.lots], rest)
+            answers = self._bidder.asks(lots, rest)
         else:
-            answers = [refusal or NOWHERE] * len(body.lots)
+            answers = [refusal or NOWHERE] * len(lots)
         lines = [line_of(number, answer) for number, answer in enumerate(answers)]
         reply = ResaleAsk(
             call=body.call,
@@ -133,7 +133,7 @@ class Reseller:
             if any(errand.order == order for errand in queue.errands):
                 continue
             try:
-                queue = self._bidder.taken(Errand.of(lot), queue)
+                queue = self._bidder.taken(lot, queue)
             except UnreachableError:
                 return None
         return queue

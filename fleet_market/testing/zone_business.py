@@ -28,11 +28,14 @@ from fleet_market.protocol.messages import (
     Complete,
     OrderEvent,
     OrderReply,
+    OrderView,
     Place,
     PostOrder,
     Presence,
     Receipt,
     Settle,
+    StatusReply,
+    StatusRequest,
     StepEvidence,
     WirePose,
 )
@@ -62,6 +65,11 @@ class Shop:
     def robot(self) -> RobotId:
         """The zone's robot."""
         return RobotId(f"r-{self.zone}")
+
+    def note(self, view: OrderView) -> None:
+        """Take note of how an order stands."""
+        if view.order == self.order and view.state.final:
+            self.order = None
 
     def first_clear_after(self, instant: float) -> float | None:
         """Return when the first batch under a later epoch than that of `instant` was cleared, None if none was."""
@@ -149,8 +157,13 @@ class ZoneBusiness:
         match message.body:
             case OrderReply(order=order):
                 self.shops[ZoneId(order.rpartition("-")[0])].unanswered.pop(MessageId(f"post-{order}"), None)
-            case Auctioneer(epoch=epoch) if shop is not None:
-                shop.epoch = max(shop.epoch, epoch)
+            case StatusReply(orders=(view,)) if message.corr is not None:
+                shop = self.shops[ZoneId(view.order.rpartition("-")[0])]
+                shop.unanswered.pop(message.corr, None)
+                shop.note(view)
+            case Auctioneer(epoch=epoch) if shop is not None and epoch > shop.epoch:
+                shop.epoch = epoch
+                await self._ask_again(shop)
             case Call() as call if shop is not None:
                 await self._ask(shop, call)
             case Award() as award if shop is not None and award.epoch < shop.epoch:
@@ -162,12 +175,19 @@ class ZoneBusiness:
             case Receipt(of=of) if shop is not None:
                 if not of.startswith("complete-"):
                     shop.unanswered.pop(MessageId(of), None)
-            case OrderEvent(view=view) if shop is not None and view.state.final and view.order == shop.order:
-                shop.order = None
+            case OrderEvent(view=view) if shop is not None:
+                shop.note(view)
             case Cleared(call=call) if shop is not None:
                 shop.cleared.append((time.monotonic(), int(call.split(":")[1])))
             case _:
                 pass
+
+    async def _ask_again(self, shop: Shop) -> None:
+        """Ask a market that has just opened how the order stands: the one before it may have died before it told."""
+        if shop.order is not None and MessageId(f"post-{shop.order}") not in shop.unanswered:
+            question = StatusRequest(what="orders", order=shop.order)
+            topic = topics.from_customer(self._customer, "status", shop.zone)
+            await self._insist(shop, topic, question, f"status-{shop.order}-{shop.epoch}")
 
     async def _ask(self, shop: Shop, call: Call) -> None:
         ask = CREDIT_UC

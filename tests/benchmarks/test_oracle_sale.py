@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks._oracle_buyers import Choosing, Consulting, name_naive
 from benchmarks._oracle_resale import BUDGET_UC, Holders, market_price_uc
-from benchmarks._oracle_sale import _interval
+from benchmarks._oracle_sale import interval
 from benchmarks._oracle_town import LOADS, Order, Plan, Robot, Town
 from benchmarks.oracle import PARTS, chosen
 from fleet_market.errors import InputError
@@ -79,8 +79,8 @@ def test_a_lie_begins_when_it_should_and_is_of_the_size_it_should_be():
 
 
 def test_an_interval_holds_the_mean_and_needs_several_seeds():
-    assert _interval([1.0, 2.0], np.mean) == "too few seeds for an interval"
-    low, high = map(float, _interval(list(map(float, range(20))), np.mean).removeprefix("95 %: ").split(" to "))
+    assert interval([1.0, 2.0], np.mean) == "too few seeds for an interval"
+    low, high = map(float, interval(list(map(float, range(20))), np.mean).removeprefix("95 %: ").split(" to "))
     assert 5.0 < low < 9.5 < high < 14.0
 
 

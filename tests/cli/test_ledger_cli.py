@@ -18,7 +18,7 @@ def market(tmp_path_factory):
     """The database of a market that has traded."""
     path = tmp_path_factory.mktemp("market") / "market.db"
     tally = Tally()
-    run_kills(path, 2, 1, tally)
+    run_kills(path, 2, 1, tally, acknowledged=200)
     assert tally.clean
     return path
 

@@ -6,8 +6,11 @@ import contextlib
 import pytest
 
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
-from fleet_market.daemons.oracle import OracleConfig, bands_of, run_oracle
-from fleet_market.ids import CallId, Identifier, MessageId, OrderId
+from fleet_market.auction import LotOffer
+from fleet_market.daemons.oracle import OracleConfig, run_oracle
+from fleet_market.daemons.oracle_ears import Ears, published
+from fleet_market.ids import CallId, Identifier, MessageId, OrderId, ZoneId
+from fleet_market.oracle import fair_bands
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import Envelope, decode, encode
 from fleet_market.protocol.messages import AskRecord, Cleared, LotRecord
@@ -19,6 +22,11 @@ def lot(order, budget, price, **asks):
         call=CallId("c"), order=OrderId(order), closed_ns=1, budget_uc=budget, winner=None if price is None else "r1",
         price_uc=price, asks=records, summary="",
     )  # fmt: skip
+
+
+def bands_of(call, records):
+    (batch,) = Ears(ZoneId("main")).batch(call, records)
+    return list(published(batch, fair_bands([LotOffer(lot.order, lot.budget_uc) for lot in batch.lots], batch.asks)))
 
 
 def test_the_band_of_a_single_lot_runs_from_the_best_ask_to_the_second_best():
@@ -43,7 +51,7 @@ async def test_the_oracle_waits_for_all_pages_and_publishes_a_band_per_lot_sold(
     where = {"host": mqtt_broker.host, "port": mqtt_broker.port}
     running = asyncio.ensure_future(run_oracle(OracleConfig(**where)))
     async with MqttTransport(MqttConfig(client_id="w", **where), [(topics.view("main", "band"), 1)]) as watcher:
-        await asyncio.wait_for(watcher.connected.wait(), 10)
+        await asyncio.wait_for(watcher.connected.wait(), 60)
         pages = [(lot("o", 100, 60, r1=40, r2=60),), (lot("p", 100, 70, r1=70, r2=50),)]
         got = []
 
@@ -52,18 +60,22 @@ async def test_the_oracle_waits_for_all_pages_and_publishes_a_band_per_lot_sold(
                 body = Cleared(
                     call=CallId("c"), page=number, pages=2, opened_ns=0, closed_ns=1, welfare_uc=110, seed="s", lots=lots
                 )
-                message = Envelope(id=MessageId(f"m{number}"), ts=0, src=Identifier("market"), body=body)
+                message = Envelope(id=MessageId(f"m{number}"), ts=1, src=Identifier("market"), body=body)
                 await watcher.publish(topics.view("main", "cleared"), encode(message))
 
-        async with asyncio.timeout(15):
-            while not got:
+        async def listen():
+            async for delivery in watcher.deliveries():
+                band = decode(delivery.payload).body
+                got.append(band)
+
+        listening = asyncio.ensure_future(listen())
+        async with asyncio.timeout(60):
+            while {band.order for band in got} != {"o", "p"}:
                 await watcher.publish(topics.view("main", "cleared"), b"garbage")
                 await publish()
-                with contextlib.suppress(TimeoutError):
-                    got.append(await asyncio.wait_for(anext(aiter(watcher.deliveries())), 0.5))
-            got.append(await anext(aiter(watcher.deliveries())))
+                await asyncio.wait([listening], timeout=0.5)
+        listening.cancel()
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    assert {decode(d.payload).body.order for d in got} == {"o", "p"}
-    assert {decode(d.payload).body.optimum_uc for d in got} == {110}
+    assert {band.optimum_uc for band in got} == {110}

@@ -1,5 +1,8 @@
 """What an oracle daemon hears and says, without a wire: observations, answers that fit, evidence, blindness."""
 
+import asyncio
+import contextlib
+import threading
 from dataclasses import replace
 
 from hypothesis import given
@@ -10,20 +13,37 @@ from fleet_market.daemons.oracle import Oracle, OracleConfig
 from fleet_market.daemons.oracle_ears import MAX_ANSWER_BYTES, Ears, answer_of, question_of
 from fleet_market.daemons.oracle_proof import Proofs
 from fleet_market.ids import CallId, ContractId, RobotId, ZoneId
+from fleet_market.oracle import Knowledge, congestion
 from fleet_market.oracle.residuals import EnergyWatch
-from fleet_market.oracle.terms import CalibrationDrift, ClosedBatch, FairQuote, OrderGone, OrderSeen, RobotState, Settlement
-from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, Envelope, encode
+from fleet_market.oracle.terms import (
+    CalibrationDrift,
+    ClosedBatch,
+    FairQuote,
+    OrderGone,
+    OrderSeen,
+    Resource,
+    ResourceLoad,
+    RobotState,
+    Settlement,
+)
+from fleet_market.ports import Delivery
+from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import MAX_INBOUND_BYTES, Envelope, decode, encode
 from fleet_market.protocol.messages import (
     AskRecord,
+    Cleared,
+    FairAnswer,
     FairQuestion,
     Fix,
     LeafOpening,
     LotRecord,
+    OrderEvent,
     OrderState,
     OrderView,
     Place,
     RecordLeg,
     RobotView,
+    StatusReply,
     TelemetryRecord,
     WirePose,
 )
@@ -118,6 +138,53 @@ def test_a_robot_is_where_its_schedule_leaves_it_and_one_that_is_gone_is_nowhere
     assert Ears(ZONE).robot(robot.model_copy(update={"online": False}), 7) == []
 
 
+def look(*doing, more=False, first=0):
+    robots = [
+        RobotView(robot=f"r{i}", owner="acme", robot_type="carrier", online=what != "gone", doing=what)
+        for i, what in enumerate(doing, first)
+    ]
+    return StatusReply(now_ns=7, robots=tuple(robots), more=more)
+
+
+def load(busy, waiting):
+    return [ResourceLoad("chargers", Resource.CHARGER, ZONE, 7, busy, waiting)]
+
+
+def test_chargers_are_as_busy_as_robots_charge_over_all_pages_of_a_look():
+    ears = Ears(ZONE, chargers=4)
+    assert ears.chargers(look("charging", "idle", more=True), 7) == []
+    assert ears.chargers(look("charging", "to_pickup", "gone", first=2), 7) == load(0.5, 0)
+    assert ears.chargers(look("charging", "idle", "waiting"), 7) == load(0.25, 0)
+    assert ears.chargers(look(*["charging"] * 6), 7) == load(1.0, 2)
+
+
+def test_a_look_whose_end_was_lost_does_not_count_in_the_next_one():
+    ears = Ears(ZONE, chargers=2)
+    ears.chargers(look("charging", "charging", more=True), 7)
+    assert ears.chargers(look("idle", "idle", "charging"), 7) == load(0.5, 0)
+
+
+def test_of_too_few_robots_or_an_unknown_number_of_chargers_no_load_is_told():
+    assert Ears(ZONE, chargers=2).chargers(look("charging", "charging", "gone"), 7) == []
+    assert Ears(ZONE).chargers(look("charging", "charging", "charging"), 7) == []
+
+
+async def test_congestion_tells_the_load_of_chargers_that_the_market_has_shown():
+    knowledge, wire = Knowledge(), Wire()
+    oracle = Oracle(OracleConfig("127.0.0.1", 1, chargers=2), knowledge)
+    serving = asyncio.create_task(oracle.serve(wire))
+    wire.bring(topics.view("main", "order"), OrderEvent(view=view(OrderState.OPEN)), 7)
+    wire.bring(topics.to_customer("oracle", "status"), look("charging", "idle", "waiting"), 7)
+    async with asyncio.timeout(60):
+        await wire.taken()
+        await oracle._heard.join()
+    found = congestion(knowledge, ZONE, 7, 7)
+    assert (found.busy, found.waiting) == ({Resource.CHARGER: 0.5}, {Resource.CHARGER: 0})
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
 def test_the_question_is_the_task_and_nothing_else():
     asked = question_of(ASKED, ZONE)
     assert (asked.start, asked.goal, asked.payload_kg, asked.deadline_s) == ((1, 2), (3, 4), 5.0, 60.0)
@@ -145,11 +212,88 @@ def test_an_answer_always_fits_and_the_robots_with_most_records_stay_in_it(words
 
 
 class Told:
-    def hear(self, observation, now_ns):
+    def begin(self, observation, now_ns):
         pass
 
     def band(self, question, now_ns, at_ns=None, confidence=0.8):
         return QUOTE
+
+
+class Slow:
+    """A batch that is heard until it is told to end."""
+
+    bands = ()
+
+    def __init__(self):
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def run(self):
+        self.begun.set()
+        assert self.may_end.wait(60)
+
+
+class Wire:
+    """A connection in memory."""
+
+    def __init__(self):
+        self.arriving, self.said = asyncio.Queue(), asyncio.Queue()
+
+    def bring(self, topic, body, ts):
+        message = Envelope(id="m" * 20, ts=ts, src="market", body=body)
+        self.arriving.put_nowait(Delivery(topic, encode(message), lambda: None))
+
+    async def deliveries(self):
+        while True:
+            yield await self.arriving.get()
+            self.arriving.task_done()
+
+    async def taken(self):
+        await self.arriving.join()
+
+    async def publish(self, topic, payload, *, qos=1, retain=False):
+        await self.said.put(decode(payload).body)
+
+
+class Learning(Told):
+    """Hears batches slowly, and keeps what it was told."""
+
+    def __init__(self, slow):
+        self.slow, self.told, self.learned = slow, [], asyncio.Event()
+
+    def begin(self, observation, now_ns):
+        self.told.append((type(observation), now_ns))
+        if isinstance(observation, OrderSeen):
+            self.learned.set()
+        return self.slow if isinstance(observation, ClosedBatch) else None
+
+    def take(self, hearing):
+        self.told.append(hearing)
+
+    def drop(self):
+        self.told.append(None)
+
+
+async def test_questions_are_answered_while_a_batch_is_heard_and_what_comes_meanwhile_waits():
+    slow, wire = Slow(), Wire()
+    seer = Learning(slow)
+    lot = LotRecord(call="c", order="o", closed_ns=5, budget_uc=9, winner=None, price_uc=None, asks=(), summary="")
+    page = Cleared(call="c", page=0, pages=1, opened_ns=0, closed_ns=5, welfare_uc=0, seed="s", lots=(lot,))
+    serving = asyncio.create_task(Oracle(OracleConfig("127.0.0.1", 1), seer).serve(wire))
+    async with asyncio.timeout(60):
+        wire.bring(topics.view("main", "cleared"), page, 5)
+        wire.bring(topics.view("main", "order"), OrderEvent(view=view(OrderState.OPEN)), 6)
+        await asyncio.to_thread(slow.begun.wait)
+        wire.bring(topics.to_customer("oracle", "question"), ASKED, 7)
+        while not isinstance(answer := await wire.said.get(), FairAnswer):
+            pass
+        assert answer.band.low_uc == QUOTE.low_uc
+        assert seer.told == [(ClosedBatch, 5)]
+        slow.may_end.set()
+        await seer.learned.wait()
+    assert seer.told == [(ClosedBatch, 5), slow, (OrderSeen, 6)]
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
 
 
 def record(seq, previous, energy_j=100.0, robot="r1"):
@@ -179,18 +323,14 @@ def test_a_quote_carries_the_root_of_what_was_heard_and_pays_no_robot_whose_reco
 
 
 def test_what_it_knows_is_told_how_a_robots_energy_has_drifted_once_records_suffice():
-    heard = []
-    seer = Told()
-    seer.hear = lambda observation, now_ns: heard.append((observation, now_ns))
-    oracle = Oracle(OracleConfig("127.0.0.1", 1), seer)
+    oracle = Oracle(OracleConfig("127.0.0.1", 1), Told())
     oracle._now_ns = 1000 * S
     oracle._proofs.know(RobotId("r1"), "carrier")
-    made, previous = [], GENESIS
+    made, drifts, previous = [], [], GENESIS
     for seq, energy_j in enumerate((400.0, 400.0, 400.0, 40.0), 5):
         made.append(record(seq, previous, energy_j))
         previous = record_hash(made[-1])
-        oracle._keep(made[-1], "mkt/1/from/r1/main/telemetry")
-    drifts = [observation for observation, _ in heard]
+        drifts += oracle._keep(made[-1], "mkt/1/from/r1/main/telemetry")
     assert [(type(d), d.robot, d.zone, d.seen_ns) for d in drifts] == [(CalibrationDrift, "r1", "main", 1000 * S)] * 2
     assert drifts[0].factor > drifts[1].factor > 0
     typical = EnergyWatch(shipped_types())

@@ -53,7 +53,7 @@ def records(number):
 class Told:
     """Knows one price."""
 
-    def hear(self, observation, now_ns):
+    def begin(self, observation, now_ns):
         pass
 
     def band(self, question, now_ns, at_ns=None, confidence=0.8):
@@ -73,7 +73,7 @@ async def selling(oracle):
 
 async def standing(requester, condition):
     """What the market says of the oracle sib, once it is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             for view in (await requester.status("oracles")).oracles:
                 if view.oracle == "sib" and condition(view):
@@ -91,7 +91,7 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
             oracle._keep(record, "mkt/1/from/r1/main/telemetry")
         mute = Peer(mqtt_broker, "mute", topics.to_customer("mute", "#"))
         cheat = Peer(mqtt_broker, "cheat", topics.to_customer("cheat", "#"))
-        async with selling(oracle), Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
+        async with selling(oracle), Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann"), timeout_s=60) as ann:
             await standing(ann, lambda sib: sib.open)
             order = PostOrder(
                 order="o1", pickup="dock", dropoff="shelf", payload_kg=1.0, deadline_s=900.0, max_price_uc=9 * CREDIT
@@ -142,7 +142,7 @@ async def test_a_quote_is_bought_on_the_wire_and_every_refusal_leaves_the_money_
                 assert (silent.result, silent.fee_uc) == ("no_quote", 0)
             books = await ann.status("ledger")
             assert books.sum_debits_uc == books.sum_credits_uc
-        async with Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
+        async with Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann"), timeout_s=60) as ann:
             view = await standing(ann, lambda sib: not sib.open)
         assert (view.sold, view.earned_uc, view.breaches) == (3, 3 * FEE, 0)
         assert daemon.stop() == 0

@@ -82,7 +82,7 @@ async def test_whoever_comes_later_hears_the_newest_head(mqtt_broker, tmp_path, 
         await asyncio.to_thread(daemon.wait_ready)
         await asyncio.to_thread(daemon.wait_for, lambda: daemon.sees(connected=True))
         late = Peer(mqtt_broker, "late", topics.view("main", "head"))
-        async with late.transport, asyncio.timeout(20):
+        async with late.transport, asyncio.timeout(60):
             heard = decode((await anext(aiter(late.transport.deliveries()))).payload).body
             assert heard.day in (1, 2)
         assert daemon.stop() == 0

@@ -17,7 +17,7 @@ from fleet_market.adapters.sqlite_store import SqliteStore
 ROOT = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).with_name("fleet-market"))
 HEADER = "id,pickup,dropoff,payload_kg,release_s,deadline_s,max_price\n"
-pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 
 class Demo:

@@ -12,11 +12,13 @@ from fleet_market.market import order_faults
 from fleet_market.market.snapshot import read_snapshot, write_snapshot
 from fleet_market.oracle.evidence import EvidenceLog
 from fleet_market.protocol.messages import (
+    CongestionAdvice,
     FairAnswer,
     FairQuestion,
     FairReply,
     FairRequest,
     Fix,
+    Judgement,
     LeafOpening,
     OpenDemand,
     OpenReply,
@@ -53,7 +55,7 @@ class Evidence(Town):
         self.evidence = EvidenceLog(None)
         for record in records(40):
             self.evidence.hear(record, 100 * S, 0.0)
-        self.give("sib", OracleTerms(now_uc=FEE, later_uc=FEE, thin_uc=FEE), "t")
+        self.give("sib", OracleTerms(now_uc=FEE, later_uc=FEE, thin_uc=FEE, judge_uc=FEE, congestion_uc=FEE), "t")
         self.post()
 
     def buy(self, name, **band):
@@ -120,6 +122,30 @@ def test_what_is_as_the_root_says_costs_nobody_anything(town):
     assert (verdict.result, verdict.leaves, verdict.forfeit_uc) == ("sound", 5, 0)
     assert town.market.ledger.balances() == before
     assert town.market.state.inspections == {}
+
+
+def advised(town, request, advice, band):
+    request = FairRequest(quote="j1", oracle="sib", max_fee_uc=FEE, what=advice.what, **request)
+    (question,) = (b for b in town.give("ann", request, "fj1") if isinstance(b, FairQuestion))
+    said = town.give("sib", FairAnswer(quote=question.quote, band=band, advice=advice), "aj1")
+    assert [b.result for b in said if isinstance(b, FairReply)] == ["quoted"]
+
+
+def test_a_bond_lies_under_other_advice_as_under_a_band(town):
+    root = town.evidence.root()
+    band = WireBand(low_uc=1, high_uc=2, confidence=0.8, root=root.hash, evidence_records=root.size)
+    advised(town, {"order": "o1", "price_uc": 3}, Judgement(verdict="above", price_uc=3, excess_uc=1), band)
+    assert town.open(town.demand("j1")).result == "sound"
+    town.wait(1)
+    verdict = town.open(town.demand("j1"), energy_j=1.0)
+    assert (verdict.result, verdict.forfeit_uc, town.held("bond", "sib")) == ("breach", BOND, 0)
+    assert town.sound()
+
+
+def test_under_advice_without_a_band_there_is_nothing_to_open(town):
+    advised(town, {}, CongestionAdvice(at_ns=1, load=1.0), None)
+    reply = town.demand("j1")
+    assert (reply.result, reply.errors[0].mend) == ("refused", "it rests on no telemetry: there is nothing to open")
 
 
 def test_the_evidence_may_have_grown_since(town):

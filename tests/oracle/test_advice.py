@@ -100,6 +100,8 @@ def test_a_budget_grows_with_the_probability_and_ends_where_time_does_not_suffic
     hasty = budget(knowledge, dataclasses.replace(TASK, deadline_s=1.0), 0.5, floor.now_ns)
     assert hasty.budget_uc is None
     assert hasty.in_time_probability < 0.1
+    assert hasty.known
+    assert not budget(knowledge, dataclasses.replace(TASK, deadline_s=None), 1 - 1e-9, floor.now_ns).known
     with pytest.raises(InputError, match="probability"):
         budget(knowledge, TASK, 1.0, floor.now_ns)
 

@@ -16,6 +16,7 @@ from fleet_market.errors import InputError
 from fleet_market.ids import CallId, OrderId, OwnerId, RobotId, ZoneId
 from fleet_market.oracle import Knowledge, Privacy, Question
 from fleet_market.oracle.costs import CostModel
+from fleet_market.oracle.knowledge import HEARING
 from fleet_market.oracle.terms import (
     CalibrationDrift,
     ClosedBatch,
@@ -222,6 +223,71 @@ def test_what_an_order_failed_to_sell_for_moves_the_answer_by_less_than_a_percen
     assert np.allclose(*ends, rtol=0.01)
 
 
+# --- while a batch is heard ----------------------------------------------------------------------------------------------
+
+
+def scattered(floor, draw):
+    """A batch of lots of which some are on sale, with asks as drawn."""
+    lots = []
+    for i in range(6):
+        task = dataclasses.replace(TASK, goal=(10.0 + 5 * i, 60.0))
+        price_uc, winner = (4_000_000, floor.robots[i].id) if i % 2 else (None, None)
+        lots.append(ClosedLot(OrderId(f"d{i}"), 20_000_000, price_uc, winner, task))
+    asks = tuple(
+        SealedAsk(r.id, r.owner, lot.order, ask) for lot in lots for r, ask in zip(floor.robots, draw, strict=False)
+    )
+    return ClosedBatch(CallId("drawn"), ZONE, floor.now_ns, tuple(lots), asks)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1_000_000, 30_000_000), min_size=2, max_size=12), st.integers(0, 3), st.integers(0, 90))
+def test_answers_are_of_before_until_a_batch_is_heard_and_then_as_if_nobody_had_asked(draw, place, later_s):
+    floor, heard = world()
+    plain, split = copy.deepcopy(heard), copy.deepcopy(heard)
+    batch, now_ns = scattered(floor, draw), floor.now_ns
+    questions = [TASK, dataclasses.replace(TASK, start=(float(place), 0.0)), dataclasses.replace(TASK, payload_kg=4.0)]
+
+    def told(knowledge, at_ns):
+        found = [knowledge.band(question, at_ns) for question in questions]
+        return [*found, knowledge.band(TASK, at_ns, at_ns + 300 * S)]
+
+    before = told(split, now_ns)
+    hearing = split.begin(batch, now_ns)
+    for work in (hearing.run, lambda: None):
+        meanwhile = told(split, now_ns)
+        assert [numbers(quote) for quote in meanwhile] == [numbers(quote) for quote in before]
+        assert all(HEARING in quote.unknown for quote in meanwhile)
+        with pytest.raises(InputError, match="has been taken"):
+            split.hear(OrderGone(OrderId("d0"), now_ns), now_ns)
+        work()
+    split.take(hearing)
+    plain.hear(batch, now_ns)
+    assert told(split, now_ns) == told(plain, now_ns)
+    for knowledge in (split, plain):
+        for robot in floor.robots:
+            knowledge.hear(floor.state(robot), now_ns)
+        knowledge.hear(OrderSeen(OrderId("next"), TASK, now_ns), now_ns + later_s * S)
+    assert told(split, now_ns + later_s * S) == told(plain, now_ns + later_s * S)
+    assert {band.order for band in hearing.bands} <= {lot.order for lot in batch.lots}
+
+
+@functools.cache
+def world():
+    return lived(batches=200)
+
+
+def test_a_batch_that_is_given_up_was_never_heard(market, knowledge):
+    floor = market[0]
+    batch = scattered(floor, [5_000_000, 7_000_000, 9_000_000])
+    for lot in batch.lots:  # forecasts that the batch will be compared with
+        knowledge.hear(OrderSeen(lot.order, lot.task, floor.now_ns), floor.now_ns)
+    before = knowledge.band(TASK, floor.now_ns)
+    hearing = knowledge.begin(batch, floor.now_ns)
+    hearing.run()
+    knowledge.drop()
+    assert knowledge.band(TASK, floor.now_ns) == before
+
+
 # --- private -------------------------------------------------------------------------------------------------------------
 
 
@@ -262,8 +328,9 @@ def test_settlements_count_only_after_the_delay(market, knowledge):
     before = len(view.settled.best(((),)))
     knowledge.hear(Settlement(order, ZONE, robot, 5_000_000, floor.now_ns, floor.now_ns - S), floor.now_ns)
     knowledge.band(TASK, floor.now_ns)
-    assert order in view._sold
+    assert order in knowledge.view(ZONE, floor.now_ns)._sold
     knowledge.band(TASK, floor.now_ns + knowledge.privacy.delay_ns)
+    view = knowledge.view(ZONE, floor.now_ns)
     assert order not in view._sold
     assert len(view.settled.best(((),))) in (before, before + 1)
 
@@ -298,6 +365,22 @@ def test_bands_hold_the_price_as_often_as_they_say():
     assert np.mean(held) == pytest.approx(0.8, abs=0.08)
 
 
+def test_bands_widen_when_robots_are_taken_before_anything_was_sold_dearer(market, knowledge):
+    floor = market[0]
+    now_ns = floor.now_ns + knowledge.privacy.delay_ns
+    widths = []
+    for taken in (0, 6, 11):
+        mine = copy.deepcopy(knowledge)
+        for i, robot in enumerate(floor.robots):
+            state = dataclasses.replace(floor.state(robot), queue=2 if i < taken else 0)
+            mine.hear(state, floor.now_ns)
+        mine.hear(OrderGone(OrderId("none"), now_ns), now_ns)
+        quote = mine.band(TASK, now_ns)
+        widths.append(math.log(quote.high_uc / quote.low_uc))
+    assert widths[0] < widths[1] < widths[2]
+    assert widths[2] > 1.3 * widths[0]
+
+
 def test_the_cost_model_finds_rates_and_factors_again():
     rng = np.random.default_rng(4)
     robots = [RobotId(f"r{i}") for i in range(8)]
@@ -324,5 +407,6 @@ def test_a_lot_that_was_not_sold_is_no_sample_of_a_price(market, knowledge):
     asks = tuple(SealedAsk(r.id, r.owner, OrderId("mine"), 1_000_000) for r in floor.robots)
     lot = ClosedLot(OrderId("mine"), 50_000_000, None, None)
     knowledge.hear(ClosedBatch(CallId("c"), ZONE, now_ns, (lot,), asks), now_ns)
+    view = knowledge.view(ZONE, now_ns)
     assert list(view.errors.best(((),))._errors) == before
     assert view.outlook.level == level

@@ -1,5 +1,6 @@
 """The Merkle tree against its definition in RFC 9162, and against whoever would cheat with it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,3 +73,28 @@ def test_an_older_root_is_shown_to_be_the_beginning_and_a_rewritten_one_is_not(l
     assert is_consistent(old, tree.root(old), size, tree.root(), proof)
     rewritten = tree_of([*leaves[: old - 1], leaves[old - 1] + b"!"])
     assert not is_consistent(old, rewritten.root(), size, tree.root(), proof)
+
+
+@given(LEAVES, st.data())
+def test_a_tree_goes_on_from_its_frontier_as_if_it_had_kept_everything(leaves, data):
+    whole = tree_of(leaves)
+    first = data.draw(st.integers(0, len(leaves)))
+    tree = MerkleTree.resumed(first, whole.frontier(first))
+    for leaf in leaves[first:]:
+        tree.append(leaf_hash(leaf))
+    assert len(tree) == len(whole)
+    for size in range(max(1, first), len(leaves) + 1):
+        assert tree.root(size) == whole.root(size)
+        assert tree.frontier(size) == whole.frontier(size)
+        assert [tree.proof(i, size) for i in range(first, size)] == [whole.proof(i, size) for i in range(first, size)]
+        if first:
+            assert tree.consistency(first, size) == whole.consistency(first, size)
+
+
+def test_what_was_not_kept_is_not_proved_with_something_else():
+    whole = tree_of([bytes([i]) for i in range(8)])
+    tree = MerkleTree.resumed(8, whole.frontier(8))
+    with pytest.raises(IndexError, match="no hash is kept"):
+        tree.proof(3)
+    with pytest.raises(IndexError, match="must be 1 hashes"):
+        MerkleTree.resumed(8, [])

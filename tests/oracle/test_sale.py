@@ -41,10 +41,28 @@ def test_without_telemetry_all_is_the_oracles():
     assert split(99, {}).oracle_uc == 99
 
 
-@given(st.integers(0, 10**9), st.booleans(), st.booleans())
-def test_never_more_is_due_than_was_put_on_hold(fee, later, thin):
+WHATS = ("band", "budget", "best_time", "make_or_buy", "judge", "congestion")
+
+
+@given(st.integers(0, 10**9), st.sampled_from(WHATS), st.booleans(), st.booleans())
+def test_never_more_is_due_than_was_put_on_hold(fee, what, later, thin):
     fees = Fees.of(fee)
-    assert 0 <= fees.due_uc(later=later, thin=thin) <= fees.held_uc(later=later)
+    assert 0 <= fees.due_uc(what, later=later, thin=thin) <= fees.held_uc(what, later=later)
+
+
+@given(st.integers(0, 10**9))
+def test_what_contains_a_band_costs_no_less_than_one(fee):
+    fees = Fees.of(fee)
+    assert all(fees.held_uc(what) >= fees.held_uc() for what in ("budget", "best_time", "make_or_buy", "judge"))
+
+
+@pytest.mark.parametrize("what", WHATS[1:])
+def test_what_has_no_fee_is_not_sold(what):
+    fees = Fees(3, 4, 1)
+    with pytest.raises(InputError, match="another oracle"):
+        fees.held_uc(what)
+    with pytest.raises(InputError, match="another oracle"):
+        fees.due_uc(what, thin=True)
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
@@ -62,6 +80,7 @@ def test_a_preview_holds_the_band_and_is_coarse(a, b):
     [
         lambda: Fees(-1, 0, 0),
         lambda: Fees(2, 2, 3),
+        lambda: Fees(2, 2, 1, judge_uc=-1),
         lambda: share_out(-1, {"a": 1}),
         lambda: share_out(1, {"a": -1}),
         lambda: share_out(1, {}),

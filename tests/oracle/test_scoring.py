@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 
 from fleet_market.errors import InputError
 from fleet_market.oracle.demand import TRIALS, Worth, budget_uc
-from fleet_market.oracle.scoring import Standing, choose, interval_score, reference_price_uc, scored
+from fleet_market.oracle.scoring import (
+    Band,
+    Standing,
+    choose,
+    interval_score,
+    judged,
+    reference_price_uc,
+    shares,
+)
 
 PRICES = st.integers(0, 10**9)
+BANDS = st.tuples(PRICES, PRICES).map(lambda ends: Band(min(ends), max(ends), 0.8))
 
 
 def test_inside_a_band_costs_its_width_and_outside_ten_times_the_distance_at_80_percent():
@@ -46,39 +55,117 @@ def test_a_band_the_wrong_way_round_and_a_scale_of_nothing_are_refused():
     with pytest.raises(InputError):
         interval_score(2, 1, 0.8, 1)
     with pytest.raises(InputError):
-        scored(Standing(), 1, 2, 0.8, 1, 0)
+        judged({}, {"a": Band(1, 2, 0.8)}, 1, 0)
+    with pytest.raises(InputError):
+        shares({"a": 1}, {}, 0)
 
 
-def test_the_reference_does_not_follow_the_buyers_budget():
-    assert reference_price_uc([("acme", 10), ("bolt", 14), ("cart", 20)], "acme") == 14
+def test_the_reference_is_the_middle_that_bands_speak_of_and_does_not_follow_the_buyers_budget():
+    assert reference_price_uc([("acme", 10), ("bolt", 14), ("cart", 20)], "acme") == 12
+    assert reference_price_uc([("acme", 10), ("bolt", 8)], "acme") == 10, "not below what the winner has asked"
     assert reference_price_uc([("acme", 10), ("acme", 12)], "acme") == 10, "nobody else has asked"
+    assert reference_price_uc([("bolt", 14)], "acme") == 14
     assert reference_price_uc([], "acme") is None
 
 
-@given(st.lists(st.tuples(PRICES, PRICES, PRICES), min_size=1, max_size=30))
+@given(st.lists(st.tuples(BANDS, PRICES), min_size=1, max_size=30))
 def test_a_standing_is_a_mean_of_its_scores(quotes):
     standing, scores = Standing(), []
-    for a, b, x in quotes:
-        standing = scored(standing, min(a, b), max(a, b), 0.8, x, 1000)
-        scores.append(interval_score(min(a, b), max(a, b), 0.8, x) / 1000)
+    for band, price in quotes:
+        ((score, standing),) = judged({"a": standing}, {"a": band}, price, 1000).values()
+        assert score == interval_score(*band, price) / 1000
+        scores.append(score)
     assert min(scores) - 1e-6 * max(scores) <= standing.mean <= max(scores) * (1 + 1e-9)
     assert 0 <= standing.coverage <= 1
     assert standing.scored == len(quotes)
+    assert standing.excess == 0, "there was nobody to compare it with"
 
 
-def test_the_better_and_the_cheaper_oracle_is_chosen():
-    good, bad = Standing().after(0.1, hit=True), Standing().after(0.9, hit=False)
-    assert choose({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000, 0.5) == "b"
-    assert choose({"a": 5, "b": 4}, {"a": good, "b": good}, 1000, 0.5) == "b"
-    assert choose({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000, 0.005) == "a", "now and then any of them"
-    assert choose({"a": 5, "new": 4}, {"a": bad}, 1000, 0.5) == "new", "of the unknown the usual is expected"
+@given(BANDS, BANDS, BANDS, BANDS, PRICES)
+def test_what_lies_between_two_oracles_is_their_scores_whatever_the_others_say(one, two, other, another, price):
+    apart = []
+    for third in (other, another):
+        found = judged({}, {"one": one, "two": two, "third": third}, price, 10**6)
+        apart.append(found["one"][1].excess - found["two"][1].excess)
+    assert apart[0] == pytest.approx(apart[1], rel=1e-6, abs=1e-6)
+    wanted = (interval_score(*one, price) - interval_score(*two, price)) / 10**6
+    assert apart[0] == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+
+
+@given(st.permutations(["a", "b", "c"]), st.lists(st.tuples(BANDS, BANDS, BANDS, PRICES), min_size=1, max_size=5))
+def test_names_do_not_count_in_a_comparison(names, tasks):
+    standings, renamed = {}, {}
+    for one, two, three, price in tasks:
+        for known, called in ((standings, "abc"), (renamed, names)):
+            bands = dict(zip(called, (one, two, three), strict=True))
+            known |= {name: found for name, (_, found) in judged(known, bands, price, 1000).items()}
+    assert [standings[n] for n in "abc"] == [renamed[n] for n in names]
+
+
+def test_on_hard_tasks_nobody_looks_bad_because_of_the_task():
+    easy, hard = Band(9, 11, 0.8), Band(9, 11, 0.8)
+    found = judged({}, {"a": easy, "b": hard}, 100, 10)
+    assert found["a"][1].excess == found["b"][1].excess == 0
+    assert found["a"][1].mean == found["b"][1].mean > 50
+
+
+def test_a_shift_shows_in_the_same_tasks_long_before_it_shows_in_the_scores():
+    rng, known = np.random.default_rng(5), {}
+    for price in rng.lognormal(15.0, 0.3, 40).astype(int):
+        middle = price * np.exp(0.15 * rng.standard_normal())
+        honest, shifted = (Band(int(f * 0.83 * middle), int(f * 1.21 * middle), 0.8) for f in (1.0, 1.3))
+        bands = {"a": honest, "b": honest, "liar": shifted}
+        known |= {name: found for name, (_, found) in judged(known, bands, int(price), 5_000_000).items()}
+    wanted = shares(dict.fromkeys(known, 100), known, 5_000_000)
+    assert wanted["liar"] < 0.02
+    assert wanted["a"] == wanted["b"]
+
+
+@pytest.mark.parametrize(("factor", "wider"), [(0.7, 1.0), (0.9, 1.0), (1.1, 1.0), (1.3, 1.0), (1.0, 1.2), (1.0, 0.8)])
+def test_an_oracle_expects_the_largest_share_if_it_names_what_it_believes(factor, wider):
+    prices = np.random.default_rng(8).lognormal(15.0, 0.2, 2000).astype(int)
+    low, high = np.quantile(prices, [0.1, 0.9])
+    rival = Band(int(0.95 * low), int(0.97 * high), 0.8)
+
+    def expected(mine):
+        found = (judged({}, {"me": mine, "rival": rival}, int(price), 6_000_000) for price in prices)
+        return np.mean([shares({"me": 1, "rival": 1}, {n: s for n, (_, s) in f.items()}, 10**6)["me"] for f in found])
+
+    other = Band(int(factor * low / wider), int(factor * high * wider), 0.8)
+    assert expected(other) < expected(Band(int(low), int(high), 0.8))
+
+
+def test_the_better_and_the_cheaper_oracle_is_asked_more():
+    good, bad = Standing(excess=-3.0), Standing(excess=3.0)
+    even = shares({"a": 5, "b": 5}, {"a": good, "b": good}, 1000)
+    assert even == {"a": 0.5, "b": 0.5}
+    assert shares({"a": 5, "b": 5}, {"a": bad, "b": good}, 1000)["b"] == pytest.approx(1 / (1 + math.exp(-0.4 * 6)))
+    cheap = shares({"a": 50, "b": 40}, {"a": good, "b": good}, 1000)
+    assert cheap["b"] == pytest.approx(1 / (1 + math.exp(-0.4 * 20 * 0.01))), "a fee of 1 % more, for twenty quotes"
+    new = shares({"a": 5, "b": 5, "new": 5}, {"a": bad, "b": good}, 1000)
+    assert new["a"] < new["new"] < new["b"], "of the unknown the usual is expected"
+    assert shares({}, {}, 1000) == {}
+
+
+def test_oracles_are_drawn_by_their_shares_and_now_and_then_any_of_them():
+    known, fees = {"a": Standing(excess=2.0), "b": Standing(excess=-2.0)}, {"a": 5, "b": 5}
+    draws = [choose(fees, known, 1000, (i + 0.5) / 1000, explored=0.0) for i in range(1000)]
+    assert draws.count("a") == pytest.approx(1000 * shares(fees, known, 1000)["a"], abs=1)
+    assert choose(fees, {"a": Standing(excess=1e6)}, 1000, 0.005) == "a"
+    assert choose(fees, {"a": Standing(excess=1e6)}, 1000, 0.5) == "b"
     assert choose({}, {}, 1000, 0.5) is None
 
 
-@given(st.floats(0, 1, exclude_max=True), st.integers(1, 5), st.floats(0, 1))
-def test_somebody_is_always_chosen(draw, number, explored):
-    fees = {f"o{i}": 1 for i in range(number)}
-    assert choose(fees, {}, 10, draw, explored) in fees
+@given(
+    st.floats(0, 1, exclude_max=True),
+    st.lists(st.tuples(st.integers(0, 10**9), st.floats(-1e9, 1e9)), min_size=1, max_size=5),
+    st.floats(0, 1),
+)
+def test_somebody_is_always_chosen_and_shares_sum_to_one(draw, oracles, explored):
+    fees = {f"o{i}": fee for i, (fee, _) in enumerate(oracles)}
+    known = {f"o{i}": Standing(excess=excess) for i, (_, excess) in enumerate(oracles)}
+    assert choose(fees, known, 10, draw, explored) in fees
+    assert sum(shares(fees, known, 10).values()) == pytest.approx(1.0)
 
 
 @given(PRICES, PRICES, PRICES, st.booleans())

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,16 @@ def test_what_is_not_exactly_a_message_is_refused(old, new):
     with pytest.raises(ProtocolError) as caught:
         decode(GOOD.replace(old, new).encode())
     assert caught.value.reason == "malformed"
+
+
+def test_nothing_is_kept_of_messages_that_are_gone():
+    payloads = [GOOD.replace('"m1"', f'"message-{k}"').replace('"c1"', f'"contract-{k}"').encode() for k in range(2000)]
+    decode(encode(decode(payloads[0])))
+    before = sys.getallocatedblocks()
+    for payload in payloads:
+        message = decode(payload)
+        Envelope(id=MessageId(f"again-{message.id}"), ts=1, src=message.src, body=message.body)
+    assert sys.getallocatedblocks() - before < len(payloads) / 10
 
 
 def test_an_oversized_message_is_refused_before_it_is_read():

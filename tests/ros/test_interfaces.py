@@ -4,13 +4,14 @@ import array
 import threading
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import rclpy
 from rclpy.action import ActionClient, ActionServer
 from rclpy.executors import SingleThreadedExecutor
 
-from fleet_market.protocol.messages import ASK_PARTS, DeclineReason, OrderState, Phase
+from fleet_market.protocol.messages import ASK_PARTS, DeclineReason, FairReply, OrderState, Phase
 from fleet_market.robot.situation import Doing
 
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning")  # lark, which rclpy brings along
@@ -71,7 +72,7 @@ def node(domain):
 def result_of(future):
     done = threading.Event()
     future.add_done_callback(lambda _future: done.set())
-    assert done.wait(20)
+    assert done.wait(60)
     return future.result()
 
 
@@ -99,14 +100,14 @@ def test_a_service_carries_request_and_response(node, name):
 
     node.create_service(kind, "service", answer)
     client = node.create_client(kind, "service")
-    assert client.wait_for_service(20)
+    assert client.wait_for_service(60)
     sent = filled(kind.Request)
     assert result_of(client.call_async(sent)) == filled(kind.Response)
     assert heard == [sent]
 
 
 @pytest.mark.real
-def test_a_task_is_executed_as_an_action_with_feedback_and_a_result(node):
+def test_a_task_is_executed_as_an_action_with_feedback_and_a_result(node, eventually):
     kind, goals, told = interface("action", "ExecuteTask"), [], []
 
     def execute(handle):
@@ -117,11 +118,12 @@ def test_a_task_is_executed_as_an_action_with_feedback_and_a_result(node):
 
     server = ActionServer(node, kind, "execute_task", execute)
     client = ActionClient(node, kind, "execute_task")
-    assert client.wait_for_server(20)
+    assert client.wait_for_server(60)
     sent = filled(kind.Goal)
     handle = result_of(client.send_goal_async(sent, feedback_callback=lambda message: told.append(message.feedback)))
     assert handle.accepted
     assert result_of(handle.get_result_async()).result == filled(kind.Result)
+    eventually(lambda: told)
     assert (goals, told) == ([sent], [filled(kind.Feedback)])
     client.destroy()
     server.destroy()
@@ -137,7 +139,10 @@ def test_constants_name_every_value_of_the_protocol_and_no_other():
     assert set(constants("msg/Ask.msg", "REASON_")) == {"none", *DeclineReason}
     assert list(constants("msg/Contract.msg", "PHASE_")) == list(Phase)
     assert list(constants("msg/MarketState.msg", "DOING_")) == list(Doing)
-    assert {*constants("action/ExecuteTask.action")} == {*OrderState, "refused", "no_answer"}
+    before_work = {state for state in OrderState if state is not OrderState.EXECUTING}
+    assert {*constants("action/ExecuteTask.action")} == {*before_work, *Phase, "refused", "no_answer"}
+    results = get_args(FairReply.model_fields["result"].annotation)
+    assert {*constants("srv/QuoteBand.srv")} == {*results, "no_answer"}
     parts = [line.split()[1] for line in (SOURCES / "msg/PriceParts.msg").read_text().splitlines() if "_uc" in line]
     assert parts == [f"{part}_uc" for part in ASK_PARTS]
 

@@ -6,6 +6,7 @@ import logging
 import math
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import toy_driver
@@ -15,16 +16,21 @@ from market_process import Daemon
 from rclpy.action import ActionClient
 from robot_stage import at, stage, until
 
-from fleet_market.daemons.oracle import OracleConfig, run_oracle
+from fleet_market.adapters.stores import open_reader
+from fleet_market.daemons.oracle import Oracle, OracleConfig, run_oracle
+from fleet_market.ids import PartyName, ZoneId
+from fleet_market.oracle.terms import FairQuote
+from fleet_market.protocol.messages import StatusReply, StatusRequest
 from fleet_market_ros import oracle_view
 from fleet_market_ros.market_gateway import Gateway
 from fleet_market_ros.ros import Ros
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
+
+FEE_UC = 300_001
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ async def gateway(robot, mqtt_broker):
         "-p",
         "customer:=ann",
         "-p",
-        "timeout_s:=4.0",
+        "timeout_s:=60.0",
     ]
     async with Ros("market_gateway", arguments) as ros:
         node = Gateway(ros)
@@ -74,13 +80,13 @@ def task(name, **more):
 async def future(it, calling):
     done, loop = asyncio.get_running_loop().create_future(), asyncio.get_running_loop()
     calling.add_done_callback(lambda c: loop.call_soon_threadsafe(done.set_result, c.result()))
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(120):
         return await done
 
 
 async def send(it, wanted, feedback=lambda _f: None):
     client = ActionClient(it.tools.node, action.ExecuteTask, "/ann/execute_task")
-    assert await asyncio.to_thread(client.wait_for_server, 10.0)
+    assert await asyncio.to_thread(client.wait_for_server, 60.0)
     goal = action.ExecuteTask.Goal(task=wanted)
     return await future(it, client.send_goal_async(goal, feedback_callback=lambda f: feedback(f.feedback)))
 
@@ -108,7 +114,8 @@ async def test_a_goal_is_posted_driven_and_settled_and_the_robot_tells_every_ste
     assert [one[0] for one in proved(result)] == [msg.Evidence.PICKUP, msg.Evidence.DROPOFF]
     feedback = action.ExecuteTask.Feedback
     assert [step for step, _ in steps] == sorted(step for step, _ in steps)
-    assert (feedback.EXECUTING, "r1") in steps
+    at_work = (feedback.TO_PICKUP, feedback.LOADING, feedback.TO_DROPOFF, feedback.UNLOADING)
+    assert {(step, "r1") for step in at_work} <= set(steps)
     await until(lambda: heard["settled"])
     (settlement,) = heard["settled"]
     assert (settlement.task, settlement.robot, settlement.price_uc) == ("t1", "r1", result.price_uc)
@@ -150,7 +157,7 @@ async def test_feedback_tells_the_energy_so_far_and_the_result_the_evidence_that
         assert weighed
     taken = [one.payload_after_kg - one.payload_before_kg for one in result.evidence]
     assert taken == pytest.approx([2.0, -2.0])
-    at_work = [(so_far, rest) for step, so_far, rest in told if step == action.ExecuteTask.Feedback.EXECUTING]
+    at_work = [(so_far, rest) for step, so_far, rest in told if step >= action.ExecuteTask.Feedback.QUEUED]
     metered = [(so_far, rest) for so_far, rest in at_work if not math.isnan(so_far)]
     figures = [so_far for so_far, _ in metered]
     assert figures == sorted(figures)
@@ -208,6 +215,7 @@ async def test_services_quote_post_and_cancel(robot, gateway):
 
 
 async def test_the_gateway_says_that_the_market_does_not_answer(robot, gateway, mqtt_broker):
+    gateway.customer._requester._timeout_s = 1.0
     mqtt_broker.kill()
     answer = await robot.call(srv.CancelTask, "/ann/cancel_task", srv.CancelTask.Request(task="t1"))
     assert answer.result == srv.CancelTask.Response.NO_ANSWER
@@ -269,28 +277,132 @@ async def test_a_deactivation_that_takes_too_long_gives_the_task_back(robot, gat
     assert toy_driver.made[-1].ticking is None
 
 
-async def test_the_oracle_view_publishes_bands(robot, gateway, mqtt_broker, caplog):
+class Told:
+    """Knows one price, where an oracle that has just begun knows none."""
+
+    def begin(self, observation, now_ns):
+        pass
+
+    def band(self, question, now_ns, at_ns=None, confidence=0.8):
+        more = dict.fromkeys(field.name for field in fields(FairQuote))
+        known = {"low_uc": 3_000_000, "high_uc": 5_000_000, "confidence": confidence, "samples": 40, "age_s": 2.0}
+        reasons = {"coverage": 0.75, "thin": False, "reasons": ("forty settlements like it",), "unknown": ("tomorrow",)}
+        return FairQuote(**more | known | reasons)
+
+
+@pytest.fixture
+async def oracle(robot, mqtt_broker, caplog):
+    """The oracle's view of customer ann; an oracle that has just begun, and `sib`, which knows a price and asks a fee."""
     caplog.set_level(logging.INFO)
+    arguments = [
+        "--ros-args",
+        "-r",
+        "__ns:=/eye",
+        "-p",
+        f"mqtt:={at(mqtt_broker)}",
+        "-p",
+        "customer:=ann",
+        "-p",
+        "timeout_s:=60.0",
+    ]
+    where = mqtt_broker.host, mqtt_broker.port
+    async with Ros("oracle_view", arguments) as ros:
+        node, sib = oracle_view.View(ros), Oracle(OracleConfig(*where, name=PartyName("sib"), fee_uc=FEE_UC), Told())
+        running = (node.serve(), run_oracle(OracleConfig(*where)), sib.run())
+        serving = [asyncio.create_task(one) for one in running]
+        await until(lambda: node.customer.online and "oracle_view" in {r.name for r in caplog.records if r.msg == "READY"})
+        while len((await node.customer.ask("status", StatusRequest(what="oracles"), StatusReply)).oracles) < 2:
+            assert not any(one.done() for one in serving)
+        yield node
+        for one in serving:
+            one.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+def money(files):
+    """Return what each account has, and what it has on hold, from the market's own books."""
+    with open_reader(str(files / "market.db"), ZoneId("main")) as reader:
+        return {name: (b.available_uc, b.debits_pending) for name, b in reader.balances().items()}
+
+
+async def band_for(robot, **wanted):
+    wanted = {"pickup": "dock", "dropoff": "shelf", "payload_kg": 2.0, "max_fee_uc": 200_000, **wanted}
+    return await robot.call(srv.QuoteBand, "/eye/quote_band", srv.QuoteBand.Request(**wanted))
+
+
+async def test_the_oracle_view_publishes_bands(robot, gateway, oracle):
     bands = []
     robot.tools.subscribe(msg.FairBand, "/eye/market/band", bands.append)
-    arguments = ["--ros-args", "-r", "__ns:=/eye", "-p", f"mqtt:={at(mqtt_broker)}", "-p", "customer:=ann"]
-    async with Ros("oracle_view", arguments) as ros:
-        watching = [
-            asyncio.create_task(oracle_view.watch(ros)),
-            asyncio.create_task(run_oracle(OracleConfig(mqtt_broker.host, mqtt_broker.port))),
-        ]
-        await until(
-            lambda: {"oracle_view", "fleet_market.daemons.oracle"} <= {r.name for r in caplog.records if r.msg == "READY"}
-        )
-        await until(lambda: robot.tools.node.count_publishers("/eye/market/band") == 1)
-        await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
-        await until(lambda: bands)
-        for one in watching:
-            one.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
-    (band,) = bands
+    await until(lambda: oracle._bands.get_subscription_count() == 1)
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    await until(lambda: bands)
+    band = bands[0]
     assert (band.task, band.sold, band.inside, band.has_second_best) == ("t1", True, True, False)
     assert 0 < band.low_uc <= band.price_uc <= band.high_uc
+
+
+async def test_a_quote_of_a_band_is_paid_for_once_and_a_preview_is_free(robot, gateway, oracle, files):
+    robot.robot.daemon.agent.situation.bidding = False
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    kind, before = srv.QuoteBand.Response, money(files)
+    coarse = await band_for(robot, oracle="sib", preview=True, max_fee_uc=0)
+    assert (coarse.result, coarse.fee_uc, list(coarse.reasons)) == (kind.PREVIEW, 0, [])
+    assert coarse.low_uc < 3_000_000
+    assert coarse.high_uc > 5_000_000
+    blind = await band_for(robot)
+    assert (blind.result, blind.oracle, blind.fee_uc) == (kind.NO_QUOTE, "oracle", 0)
+    assert blind.note == "the oracle cannot tell"
+    assert money(files) == before
+    order = {"oracle": "sib", "order": "t1", "pickup": "", "dropoff": "", "max_fee_uc": FEE_UC}
+    fine = await band_for(robot, id="q1", confidence=0.9, **order)
+    assert (fine.result, fine.id, fine.oracle, list(fine.errors)) == (kind.QUOTED, "q1", "sib", [])
+    assert (fine.low_uc, fine.high_uc, fine.confidence, fine.thin) == (3_000_000, 5_000_000, 0.9, False)
+    assert (list(fine.reasons), list(fine.unknown)) == (["forty settlements like it"], ["tomorrow"])
+    assert (fine.coverage, fine.age_s, fine.root, fine.evidence_records) == (0.75, 2.0, "", 0)
+    assert math.isnan(fine.evidence_age_s)
+    assert fine.expires.sec > 0
+    assert (fine.fee_uc, fine.robots_uc) == (FEE_UC, 0)
+    paid, ann = money(files), "customer:ann"
+    assert (before[ann][0] - paid[ann][0], before[ann][1]) == (FEE_UC, paid[ann][1])
+    assert sum(free for free, _ in paid.values()) == sum(free for free, _ in before.values())
+    again = await band_for(robot, id="q1", confidence=0.9, **order)
+    assert repr(again) == repr(fine)
+    assert money(files) == paid, "the same quote is not paid again"
+    later = srv.QuoteBand.Request().later
+    later.sec = 300
+    then = await band_for(robot, oracle="sib", later=later, max_fee_uc=1_000_000)
+    assert (then.result, then.id[:2], then.confidence) == (kind.QUOTED, "q-", 0.8)
+    assert then.fee_uc > FEE_UC, "later costs more"
+    assert paid[ann][0] - money(files)[ann][0] == then.fee_uc
+
+
+async def test_what_cannot_be_quoted_says_why_and_costs_nothing(robot, gateway, oracle, files, mqtt_broker):
+    robot.robot.daemon.agent.situation.bidding = False
+    kind, before = srv.QuoteBand.Response, money(files)
+
+    async def wrong(**wanted):
+        answer = await band_for(robot, **wanted)
+        assert (answer.result, answer.fee_uc, answer.high_uc) == (kind.REFUSED, 0, 0)
+        return {error.field: error for error in answer.errors}
+
+    assert "no such oracle sells here" in (await wrong(oracle="nobody"))["oracle"].mend
+    assert (await wrong(order="t9"))["order"].mend == "unknown"
+    assert "it charges 0.1 credits" in (await wrong(max_fee_uc=99_999))["max_fee"].mend
+    assert "known names: dock, shelf" in (await wrong(pickup="moon"))["pickup"].mend
+    assert set(await wrong(pickup="", dropoff="")) == {"pickup", "dropoff"}
+    assert set(await wrong(payload_kg=math.nan, confidence=0.99, max_fee_uc=-1)) == {
+        "payload_kg",
+        "confidence",
+        "max_fee_uc",
+    }
+    await robot.call(srv.PostTask, "/ann/post_task", srv.PostTask.Request(task=task("t1")))
+    await robot.call(srv.CancelTask, "/ann/cancel_task", srv.CancelTask.Request(task="t1"))
+    assert (await wrong(order="t1"))["order"].mend == "it is over: cancelled"
+    after = money(files)
+    assert {name: after[name] for name in before} == before
+    oracle.customer._requester._timeout_s = 1.0
+    mqtt_broker.kill()
+    assert (await band_for(robot)).result == kind.NO_ANSWER
 
 
 @pytest.mark.parametrize("name", ["market_gateway", "oracle_view"])
@@ -299,7 +411,7 @@ def test_without_the_interfaces_a_node_that_needs_them_says_how_to_mend_it(domai
         "import sys; sys.modules['fleet_market_msgs'] = None; sys.argv = ['x'];"
         f"import fleet_market_ros.{name} as node; node.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "fleet_market_msgs cannot be used" in done.stderr
     assert "build it with `make ros`" in done.stderr

@@ -12,11 +12,21 @@ from pydantic import Field
 
 from fleet_market.protocol.messages.advice import (
     MAX_USED,
+    TAKES,
     FairAnswer,
     FairQuestion,
     FairReply,
     FairRequest,
     Scored,
+)
+from fleet_market.protocol.messages.advised import (
+    Advised,
+    BestTimeAdvice,
+    BudgetAdvice,
+    CongestionAdvice,
+    Judgement,
+    MakeOrBuyAdvice,
+    What,
 )
 from fleet_market.protocol.messages.asks import Ask, AskLine, Call, DeclineLine, DeclineReason, Lot
 from fleet_market.protocol.messages.books import JournalHead
@@ -63,7 +73,7 @@ from fleet_market.protocol.messages.fields import (
     printable,
 )
 from fleet_market.protocol.messages.openings import MAX_OPENED, LeafOpening, OpenDemand, OpenReply, OpenRequest
-from fleet_market.protocol.messages.oracles import MAX_REASONS, OracleTerms, OracleView, WireBand
+from fleet_market.protocol.messages.oracles import MAX_REASONS, AdviceFees, OracleTerms, OracleView, WireBand
 from fleet_market.protocol.messages.orders import (
     AskRecord,
     CancelOrder,
@@ -171,8 +181,11 @@ __all__ = [
     "MAX_USED",
     "MAX_WAYPOINTS",
     "PRINTABLE",
+    "TAKES",
     "Abort",
     "Accept",
+    "AdviceFees",
+    "Advised",
     "Announce",
     "AnyBody",
     "Ask",
@@ -181,13 +194,16 @@ __all__ = [
     "Auctioneer",
     "Award",
     "Band",
+    "BestTimeAdvice",
     "Body",
+    "BudgetAdvice",
     "Call",
     "Cancel",
     "CancelOrder",
     "Cleared",
     "ClockTick",
     "Complete",
+    "CongestionAdvice",
     "Count",
     "Decline",
     "DeclineLine",
@@ -201,12 +217,14 @@ __all__ = [
     "GainRecord",
     "Joules",
     "JournalHead",
+    "Judgement",
     "Keep",
     "Kilograms",
     "LeafOpening",
     "LevelView",
     "Lot",
     "LotRecord",
+    "MakeOrBuyAdvice",
     "Metres",
     "MoveRecord",
     "Offer",
@@ -253,6 +271,7 @@ __all__ = [
     "TimeNs",
     "TradeRecord",
     "Traded",
+    "What",
     "WhyReply",
     "WhyRequest",
     "WireBand",

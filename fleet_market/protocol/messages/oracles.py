@@ -14,7 +14,17 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Confidence = Annotated[float, Field(ge=0.5, le=0.95)]
 
 
-class OracleTerms(Body):
+class AdviceFees(Body):
+    """What an oracle charges for advice beside bands; None: it does not sell it."""
+
+    budget_uc: Price | None = None
+    best_time_uc: Price | None = None
+    make_or_buy_uc: Price | None = None
+    judge_uc: Price | None = None
+    congestion_uc: Price | None = None
+
+
+class OracleTerms(AdviceFees):
     """An oracle says that it sells quotes, and for how much; or that it does not any more."""
 
     type: Literal["oracle_terms"] = "oracle_terms"
@@ -22,10 +32,10 @@ class OracleTerms(Body):
     now_uc: Price
     later_uc: Price
     thin_uc: Price
-    """For a band that says that it rests on too little; not above the others."""
+    """For what says that it rests on too little; not above the others."""
 
 
-class OracleView(Body):
+class OracleView(AdviceFees):
     """An oracle as the market sees it: what it charges, and how it has done."""
 
     oracle: PartyName
@@ -42,6 +52,9 @@ class OracleView(Body):
     """Mean interval score as a share of the budget, newer ones count more; lower is better."""
     inside: float | None = None
     """Share of its bands that held, newer ones count more."""
+    excess: float = 0.0
+    """How much worse its scores were than the median of all oracles on the same tasks, summed, newer ones count more.
+    Buyers are shared out by it: `fleet_market.oracle.scoring.shares`."""
     breaches: Count = 0
     """Times that it has lost its bond."""
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fleet_market.ids import CallId, ContractId, CustomerId, OrderId, OwnerId, RobotId
 from fleet_market.protocol.messages.asks import DeclineReason
-from fleet_market.protocol.messages.contracts import StepEvidence
+from fleet_market.protocol.messages.contracts import Phase, StepEvidence
 from fleet_market.protocol.messages.fields import (
     MAX_GROUP,
     MAX_LEVELS,
@@ -140,6 +140,8 @@ class OrderView(Body):
     predicted_energy_j: Joules | None = None
     energy_so_far_j: Joules | None = None
     """What the robot at work has measured so far, as it last said; null: nothing yet, or its battery has no meter."""
+    phase: Phase | None = None
+    """How far the robot at work is, as it last said; null: no robot has confirmed it."""
     measured_energy_j: Joules | None = None
     """What it took in all; null: not done, or not measured."""
     awarded_ns: TimeNs | None = None

@@ -20,6 +20,8 @@ from fleet_market.protocol.messages import (
     ASK_PARTS,
     Band,
     DeclineReason,
+    FairReply,
+    FairRequest,
     FieldError,
     Phase,
     Place,
@@ -36,6 +38,12 @@ log = logging.getLogger("interfaces")
 NS_PER_S = 10**9
 MEND = "build it with `make ros`, or build and source the workspace ros2_ws with colcon"
 DOINGS = (Doing.IDLE, Doing.HOMING, Doing.WORKING, Doing.CHARGING, Doing.WAITING, Doing.FAULT)
+DEADLINE_S, CONFIDENCE = 600.0, 0.8
+"""Of a band that is asked for without them."""
+ORACLE = "oracle"
+"""Whose band, where none is named: as `fleet-market oracle` calls itself."""
+QUOTES = {"quoted": "QUOTED", "preview": "PREVIEW", "no_quote": "NO_QUOTE", "refused": "REFUSED"}
+"""Results of QuoteBand."""
 MARKETS = ("", "open", "halted", "closed")
 """In the order of MarketState.MARKET_*."""
 
@@ -221,3 +229,45 @@ def band_of(ros: Interfaces, band: Band, now_ns: int) -> Any:
         price_uc=band.price_uc or 0,
         inside=bool(band.inside),
     )
+
+
+def fair_request_of(request: Any) -> FairRequest:
+    """Return a request of the service ``QuoteBand`` as the market takes it.
+
+    Raises
+    ------
+    ValidationError
+        If a field of it is wrong.
+    """
+    return FairRequest.model_validate(
+        {
+            "quote": request.id,
+            "oracle": request.oracle or ORACLE,
+            "order": request.order or None,
+            "pickup": request.pickup or None,
+            "dropoff": request.dropoff or None,
+            "payload_kg": float(request.payload_kg),
+            "deadline_s": seconds(request.deadline) or DEADLINE_S,
+            "later_s": seconds(request.later),
+            "confidence": float(request.confidence) or CONFIDENCE,
+            "preview": bool(request.preview),
+            "max_fee_uc": int(request.max_fee_uc),
+        },
+        strict=False,
+    )
+
+
+def fair_reply_into(ros: Interfaces, reply: FairReply, response: Any) -> Any:
+    """Return a response of the service ``QuoteBand``, filled in from the market's answer."""
+    response.result = getattr(response, QUOTES[reply.result])
+    response.oracle, response.note, response.errors = reply.oracle, reply.note, errors_of(ros, reply.errors)
+    response.fee_uc, response.robots_uc = reply.fee_uc, reply.robots_uc
+    response.expires = time_of(reply.valid_until_ns or 0)
+    response.coverage = response.age_s = response.evidence_age_s = math.nan
+    if (band := reply.band) is not None:
+        response.low_uc, response.high_uc, response.confidence = band.low_uc, band.high_uc, float(band.confidence)
+        response.thin, response.root = band.thin, band.root or ""
+        response.reasons, response.unknown = list(band.reasons), list(band.unknown)
+        response.coverage, response.age_s = known(band.coverage), known(band.age_s)
+        response.evidence_records, response.evidence_age_s = band.evidence_records, known(band.evidence_age_s)
+    return response

@@ -26,7 +26,15 @@ from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError
 from fleet_market.ids import CustomerId, OrderId, ZoneId
-from fleet_market.protocol.messages import CancelOrder, OrderReply, OrderState, OrderView, QuoteReply, QuoteRequest
+from fleet_market.protocol.messages import (
+    CancelOrder,
+    OrderReply,
+    OrderState,
+    OrderView,
+    Phase,
+    QuoteReply,
+    QuoteRequest,
+)
 from fleet_market_ros import interfaces
 from fleet_market_ros.customers import Customer
 from fleet_market_ros.parameters import Declared, Parameters
@@ -49,8 +57,8 @@ STEPS = {
     OrderState.SCHEDULED: "SCHEDULED",
     OrderState.OPEN: "OPEN",
     OrderState.AWARDED: "AWARDED",
-    OrderState.EXECUTING: "EXECUTING",
 }
+"""Of an order that no robot is at work on; else the robot's phase is the step."""
 ENDS = {
     OrderState.SETTLED: "SETTLED",
     OrderState.EXPIRED: "EXPIRED",
@@ -222,7 +230,8 @@ class Gateway:
                 async with asyncio.timeout(LOOK_S):
                     view = await self._next(news, None if told else cancelled) or view
             except TimeoutError:
-                view = await self.customer.view(view.order) or view
+                asked = await self.customer.view(view.order)
+                view = asked if asked is not None and news.empty() else view  # what came meanwhile is told in its order
         return view
 
     @staticmethod
@@ -241,7 +250,7 @@ class Gateway:
     def _feedback(self, view: OrderView) -> Any:
         kind = self._kinds.action.ExecuteTask.Feedback
         return kind(
-            step=getattr(kind, STEPS[view.state]),
+            step=getattr(kind, STEPS.get(view.state) or (view.phase or Phase.QUEUED).name),
             robot=view.robot or "",
             price_uc=view.price_uc or 0,
             energy_so_far_j=interfaces.known(view.energy_so_far_j),
