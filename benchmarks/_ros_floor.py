@@ -108,10 +108,16 @@ class Seen:
         """How much time has passed on the floor."""
         return (self.clock_ns[-1] - self.clock_ns[0]) / 1e9 if self.clock_ns else 0.0
 
-    def missed(self, now_s: float, since_s: float) -> tuple[int, int]:
-        """Return how many calls were not answered, and how many there were since a time."""
-        due = [key for key, at_s in self.called.items() if since_s <= at_s < now_s - QUIET_S]
-        return sum(key not in self.asked for key in due), len(due)
+    def missed(self, now_s: float, since_s: float) -> tuple[int, int, str]:
+        """Return how many calls were not answered, how many there were since a time, and what is known of the former."""
+        due = {key: at_s for key, at_s in self.called.items() if since_s <= at_s < now_s - QUIET_S}
+        missed = {key: at_s for key, at_s in due.items() if key not in self.asked}
+        if not missed:
+            return 0, len(due), "calls per robot"
+        batches, robots = ({key[part] for key in missed} for part in (0, 1))
+        first_s, last_s = (round(end(missed.values()) - since_s) for end in (min, max))
+        about = f"{len(batches)} batches, {len(robots)} robots, {first_s} to {last_s} s after the begin"
+        return len(missed), len(due), f"calls per robot; {about}"
 
 
 @dataclass(slots=True)

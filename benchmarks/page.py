@@ -1,6 +1,7 @@
-"""Run all benchmarks and write the page that others quote from: ``python -m benchmarks.page [--quick] [NAME ...]``.
+"""Run all benchmarks and write the page that others quote from: ``python -m benchmarks.page [--quick] [NAME[:PART] ...]``.
 
-Results go to ``out/bench/NAME.json``; ``docs/benchmarks.md`` is written from those of full runs.
+Results go to ``out/bench/NAME.json``; those of full runs replace their sections of ``docs/benchmarks.md``, the others stay.
+``ros_nodes:ten`` runs one part of a benchmark that has `--parts`, and gives it a section of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from benchmarks.report import ROOT
 PAGE = ROOT / report.PAGE
 NOT_BENCHMARKS = {"__init__", "report", "page", "nightly", "metered_tasks", "wear_cells", "qemu_lane"}
 """The last one is a part of `make nightly` alone: not every computer can run it."""
+TITLE = "## "
 HEAD = """\
 # Benchmarks
 
@@ -35,35 +37,46 @@ def names() -> list[str]:
 
 
 def run(name: str, *, quick: bool) -> bool:
-    """Run one benchmark and store its result; return whether it succeeded."""
+    """Run one benchmark, or a part of it, and store its result; return whether it succeeded."""
     begun = time.monotonic()
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *(["--quick"] if quick else [])]
+    module, _, part = name.partition(":")
+    options = [*(["--parts", part] if part else []), *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--json", *options]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
     print(f"{name}: exit code {done.returncode} after {time.monotonic() - begun:.0f} s", flush=True)
     if done.returncode == 0:
         folder = ROOT / report.OUT
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(json.loads(done.stdout), indent=2) + "\n")
+        result = json.loads(done.stdout) | ({"part": part} if part else {})
+        (folder / f"{name.replace(':', '.')}.json").write_text(json.dumps(result, indent=2) + "\n")
     return done.returncode == 0
 
 
 def write_page() -> None:
-    """Write the page from the stored results of full runs."""
+    """Replace the sections of which there is a stored result of a full run."""
     results = [json.loads(path.read_text()) for path in sorted((ROOT / report.OUT).glob("*.json"))]
-    sections = [_section(result) for result in results if not result["quick"]]
-    PAGE.write_text("\n".join([HEAD, *sections]))
+    written = PAGE.read_text().split(TITLE)[1:] if PAGE.exists() else []
+    sections = {section.partition("\n")[0]: TITLE + section.rstrip("\n") + "\n" for section in written}
+    sections |= {_title(result): _section(result) for result in results if not result["quick"]}
+    PAGE.write_text("\n".join([HEAD, *(sections[title] for title in sorted(sections))]))
+
+
+def _title(result: dict[str, Any]) -> str:
+    return f"{result['benchmark']}, part {result['part']}" if "part" in result else result["benchmark"]
 
 
 def _section(result: dict[str, Any]) -> str:
-    name, machine = result["benchmark"], result["machine"]
+    command, machine = result["benchmark"], result["machine"]
+    if "part" in result:
+        command += f" --parts {result['part']}"
     versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
     where = f"{len(result['seeds'])} seeds, {machine['cores']} cores of {machine['cpu']}, {versions}"
     if result.get("commit"):
         where += f", commit {result['commit']}"
     lines = [
-        f"## {name}",
+        f"{TITLE}{_title(result)}",
         "",
-        f"`python -m benchmarks.{name}`: {where}.",
+        f"`python -m benchmarks.{command}`: {where}.",
         "",
         "| what | value | goal | | note |",
         "|---|---:|---:|---|---|",
@@ -78,9 +91,9 @@ def main() -> None:
     """Run what is asked for, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
+    parser.add_argument("names", nargs="*", metavar="NAME[:PART]", help=f"of {', '.join(names())}")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(names()):
+    if unknown := {name.partition(":")[0] for name in options.names} - set(names()):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(names())}")
     succeeded = [run(name, quick=options.quick) for name in options.names or names()]
     write_page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +96,15 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
         driver=options.driver,
     )
     logs = site.out / "logs"
-    environment = discovery.loopback_environment(discovery.free_domain_id(), logs) if options.simulated else {}
 
     def died(name: str, code: int) -> None:
         say(f"{name} died with exit code {code}:\n{tail(logs / f'{name}.log')}")
 
-    async with Supervisor(logs, died, lambda name: say(f"{name} is started again")) as supervisor:
+    async with contextlib.AsyncExitStack() as stack:
+        environment: dict[str, str] = {}
+        if options.simulated:
+            environment = discovery.loopback_environment(stack.enter_context(discovery.claimed_domain_id()), logs)
+        supervisor = await stack.enter_async_context(Supervisor(logs, died, lambda name: say(f"{name} is started again")))
         programs = [*market_programs(site)] if options.market else []
         programs += fleet_programs(site, environment, restart=True)
         if options.record is not None:  # before the robots, and until they have ended

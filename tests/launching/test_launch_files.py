@@ -31,9 +31,9 @@ node = rclpy.create_node("asks")
 found = {}
 for robot in sys.argv[1:]:
     client = node.create_client(GetState, f"/{robot}/robot_agent/get_state")
-    assert client.wait_for_service(timeout_sec=10), robot
+    assert client.wait_for_service(timeout_sec=60), robot
     answer = client.call_async(GetState.Request())
-    rclpy.spin_until_future_complete(node, answer, timeout_sec=10)
+    rclpy.spin_until_future_complete(node, answer, timeout_sec=60)
     found[robot] = answer.result().current_state.label
 print(json.dumps(found))
 node.destroy_node()
@@ -169,6 +169,42 @@ def test_a_program_that_lived_long_is_started_again_soon():
     assert back_off.died(70.5) == 1.0, "it had lived for long then too"
 
 
+ANY = "(?s).*"
+WRONG = {
+    "LaunchDescription([], entities=[])": "unexpected keyword",
+    "LaunchDescription(['a text'])": ANY,
+    "actions.DeclareLaunchArgument('fleet', default='a')": "unexpected keyword",
+    "actions.ExecuteProcess(cmd=['true'], environment={})": "unexpected keyword",
+    "actions.ExecuteProcess(cmd=['sleep', 1])": ANY,
+    "actions.OpaqueFunction(callable=print)": "unexpected keyword|required keyword",
+    "actions.IncludeLaunchDescription('a', arguments=[])": "unexpected keyword",
+    "actions.RegisterEventHandler(print)": ANY,
+    "actions.EmitEvent(event='Shutdown')": ANY,
+    "actions.LogInfo(message='a')": "unexpected keyword|required keyword",
+    "actions.TimerAction(delay=1.0, actions=[])": "unexpected keyword|required keyword",
+    "actions.TimerAction(period=1, actions=[])": ANY,
+    "events.Shutdown('why')": "positional",
+    "events.Shutdown(why='so')": "unexpected keyword",
+    "handlers.OnProcessExit(target_action=None)": "required keyword",
+    "handlers.OnProcessExit(on_exit=['a text'])": "LaunchDescriptionEntity",
+    "handlers.OnProcessIO(target_action='a', on_stdout=print)": "ExecuteLocal",
+    "handlers.OnProcessIO(on_output=print)": "unexpected keyword",
+    "ros.Node(package='a', node_executable='b')": "unexpected keyword|required keyword",
+    "ros.Node(package='a', executable='b', parameters={'x': 1})": "must be a list",
+    "ros.Node(package='a', executable='b', parameters=[{'x': None}])": "Unexpected type",
+    "ros.Node(package='a', executable='b', parameters=[{'x': []}])": "Unexpected type",
+}
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_the_recorder_refuses_what_the_tool_refuses(launch, call):
+    names = {"actions": "launch.actions", "events": "launch.events", "handlers": "launch.event_handlers"}
+    scope = {name: importlib.import_module(module) for name, module in names.items()}
+    scope |= {"ros": importlib.import_module("launch_ros.actions"), "LaunchDescription": launch.LaunchDescription}
+    with pytest.raises((TypeError, AssertionError), match=WRONG[call]):
+        eval(call, scope)  # noqa: S307 - the calls above
+
+
 @pytest.mark.parametrize("name", ["market", "fleet", "sim"])
 def test_every_argument_says_what_it_is_and_the_fleet_is_needed(launch, name, tmp_path):
     declared = [e for e in launch.load(ROOT / "launch" / f"{name}.launch.py").entities if hasattr(e, "declare")]
@@ -189,20 +225,21 @@ async def test_everything_that_the_simulation_yields_runs_and_every_robot_become
     port = mosquitto.free_port()
     out = tmp_path / "out"
     played = Played(launch, "sim", fleet=str(two_robots), out=str(out), mqtt=f"127.0.0.1:{port}", speed="3.0")
-    environment = discovery.loopback_environment(discovery.free_domain_id(), tmp_path / "ros")
     (world,) = [process for process in played.processes() if getattr(process, "executable", "") == "simulator"]
     (ready,) = [handler for handler in played.handlers(world) if hasattr(handler, "on_stderr")]
     deaths = []
-    async with Supervisor(tmp_path / "logs", lambda *death: deaths.append(death)) as supervisor:
-        names = [start(supervisor, process, environment, tmp_path) for process in played.processes()]
-        assert names == ["mosquitto", "market", "oracle", "simulator"]
-        await supervisor.wait_ready(names, timeout_s=60)
-        then = ready.on_stderr(ProcessText(f"INFO {READY}\n".encode()))
-        assert ready.on_stderr(ProcessText(f"INFO {READY}\n".encode())) == [], "once is enough"
-        robots = [start(supervisor, p, environment, tmp_path) for p in played.processes(played.play(then))]
-        await supervisor.wait_ready(robots, timeout_s=60)
-        assert robots == ["carrier_1", "carrier_2"]
-        assert await states(robots, environment) == {"carrier_1": "active", "carrier_2": "active"}
+    with discovery.claimed_domain_id() as domain:
+        environment = discovery.loopback_environment(domain, tmp_path / "ros")
+        async with Supervisor(tmp_path / "logs", lambda *death: deaths.append(death)) as supervisor:
+            names = [start(supervisor, process, environment, tmp_path) for process in played.processes()]
+            assert names == ["mosquitto", "market", "oracle", "simulator"]
+            await supervisor.wait_ready(names, timeout_s=120)
+            then = ready.on_stderr(ProcessText(f"INFO {READY}\n".encode()))
+            assert ready.on_stderr(ProcessText(f"INFO {READY}\n".encode())) == [], "once is enough"
+            robots = [start(supervisor, p, environment, tmp_path) for p in played.processes(played.play(then))]
+            await supervisor.wait_ready(robots, timeout_s=120)
+            assert robots == ["carrier_1", "carrier_2"]
+            assert await states(robots, environment) == {"carrier_1": "active", "carrier_2": "active"}
     assert deaths == []
     assert await asyncio.to_thread(lambda: json.loads((out / "simulation.json").read_text())["sim_s"]) > 0
 
@@ -211,7 +248,7 @@ async def states(robots, environment):
     """Ask each robot's lifecycle service, in a process that is in the same ROS domain."""
     command = (sys.executable, "-c", ASK_STATES, *robots)
     asking = await asyncio.create_subprocess_exec(*command, env=os.environ | environment, stdout=asyncio.subprocess.PIPE)
-    said, _ = await asyncio.wait_for(asking.communicate(), 40)
+    said, _ = await asyncio.wait_for(asking.communicate(), 150)
     return json.loads(said)
 
 

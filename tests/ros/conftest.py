@@ -14,10 +14,10 @@ HASTY = "types: {hasty: {like: carrier, handling_s: 0.2}}\n"
 @pytest.fixture
 def domain(tmp_path, monkeypatch):
     """A ROS domain of this test's own, on the loopback interface."""
-    number = discovery.free_domain_id()
-    for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
-        monkeypatch.setenv(name, value)
-    return number
+    with discovery.claimed_domain_id() as number:
+        for name, value in discovery.loopback_environment(number, tmp_path / "ros").items():
+            monkeypatch.setenv(name, value)
+        yield number
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from fleet_market.robot.tracking import Limits
 from fleet_market_hardware import Follower
 from fleet_market_ros import discovery
 from fleet_market_ros.base import RosVelocityBase
+from fleet_market_ros.qos import EVENT
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import DEAD_MAN_S
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
 
@@ -45,7 +45,7 @@ robots: [{id: carrier-1, type: carrier, start: 2;4;0, soc: 0.5}]
 """
 MAP = "image: hall.pgm\nresolution: 0.1\norigin: [0, 0, 0]\nnegate: 0\noccupied_thresh: 0.65\nfree_thresh: 0.25\n"
 NAMESPACE = ("--ros-args", "-r", f"__ns:=/{ROBOT.ros_namespace}")
-HEAVY = ("scipy", "numba", "matplotlib", "pybullet", "PIL", "numpy.random", "fleet_market_sim")
+HEAVY = ("scipy", "numba", "matplotlib", "pybullet", "PIL", "numpy.random", "fleet_market_sim", "fleet_market.commons")
 """What a robot's node does without: it is there once per robot, and must stay small."""
 
 
@@ -79,7 +79,7 @@ class Simulator:
 def simulator(domain, tmp_path, mqtt_broker, eventually):
     running = Simulator(tmp_path, mqtt_broker)
     try:
-        eventually(running.alive_and_ready, 30)
+        eventually(running.alive_and_ready)
         yield running
     finally:
         running.process.kill()
@@ -90,7 +90,7 @@ def simulator(domain, tmp_path, mqtt_broker, eventually):
 async def base(simulator):
     async with Ros("robot", NAMESPACE) as ros:
         connected = RosVelocityBase(ros, ROBOT, simulator.kind)
-        await connected.open(timeout_s=20)
+        await connected.open(timeout_s=60)
         await until(connected, lambda t: not t.silent and t.payload_kg is not None and t.battery.energy_out_j is not None)
         heard = (connected._station, connected._cmd_vel)  # what is said before anybody listens is lost
         await until(connected, lambda _: all(publisher.get_subscription_count() for publisher in heard))
@@ -117,7 +117,7 @@ async def topics_of_a_base(domain):
         )
 
 
-async def until(base, condition, within_s=30.0):
+async def until(base, condition, within_s=60.0):
     """Follow the telemetry until the condition holds for it; return that snapshot."""
     async with asyncio.timeout(within_s):
         while not condition(seen := base.telemetry()):
@@ -125,7 +125,7 @@ async def until(base, condition, within_s=30.0):
     return seen
 
 
-async def drive_until(base, condition, vx, wz=0.0, within_s=30.0):
+async def drive_until(base, condition, vx, wz=0.0, within_s=60.0):
     """Answer every snapshot with a command until the condition holds; return that snapshot."""
     async with asyncio.timeout(within_s):
         while not condition(seen := base.telemetry()):
@@ -276,7 +276,7 @@ async def test_a_signal_ends_the_simulator_with_trace_and_report(base, simulator
     await drive_until(base, lambda t: t.pose.x > 2.5, vx=0.8)
     seen = base.telemetry()
     simulator.process.send_signal(number)
-    assert await asyncio.to_thread(simulator.process.wait, 20) == 0, simulator.log()
+    assert await asyncio.to_thread(simulator.process.wait, 60) == 0, simulator.log()
     assert "Traceback" not in simulator.log()
     with (simulator.out / "trace.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -299,7 +299,7 @@ async def test_a_signal_ends_the_simulator_with_trace_and_report(base, simulator
 async def test_the_market_hears_the_same_time_never_faster_than_was_asked(base, mqtt_broker):
     config = MqttConfig(mqtt_broker.host, mqtt_broker.port, "listener")
     ticks = []
-    async with asyncio.timeout(30), MqttTransport(config, [(topics.CLOCK, 0)]) as transport:
+    async with asyncio.timeout(60), MqttTransport(config, [(topics.CLOCK, 0)]) as transport:
         async for delivery in transport.deliveries():
             ticks.append((time.monotonic(), decode(delivery.payload).body.now_ns))
             if len(ticks) == 40:
@@ -325,9 +325,10 @@ async def test_without_a_base_opening_times_out(domain, tmp_path):
 async def test_what_is_not_measured_is_none_and_old_odometry_is_no_news(topics_of_a_base, tmp_path, eventually):
     ros, body = topics_of_a_base
     base = RosVelocityBase(ros, ROBOT, load_fleet(_fleet(tmp_path)).robots[0].type)
-    opening = asyncio.ensure_future(base.open(timeout_s=20))
+    opening = asyncio.ensure_future(base.open(timeout_s=60))
     await asyncio.sleep(0)
     await asyncio.to_thread(eventually, lambda: all(p.get_subscription_count() for p in body.values()))
+    await asyncio.to_thread(eventually, lambda: all(s.get_publisher_count() for s in sensors(ros)))
     body["odom"].publish(odometry(1.0))
     await opening
     seen = base.telemetry()
@@ -349,18 +350,60 @@ async def test_what_is_not_measured_is_none_and_old_odometry_is_no_news(topics_o
     await asyncio.to_thread(eventually, lambda: base.telemetry().battery.energy_out_j is None)
     body["odom"].publish(odometry(0.5, vx=1.0))
     body["odom"].publish(odometry(1.5, vx=0.4))
-    newer = await base.next_telemetry(seen.seq, timeout_s=10)
+    newer = await base.next_telemetry(seen.seq, timeout_s=60)
     assert (newer.seq, newer.stamp_ns, newer.vx, newer.moving) == (seen.seq + 1, 1_500_000_000, 0.4, True)
     assert newer.odometer_m == pytest.approx(0.4 * 0.5)
 
 
-async def test_a_domain_in_use_is_not_free(domain):
+async def test_a_station_that_is_found_late_is_asked_all_the_same(domain, tmp_path, monkeypatch, eventually):
+    monkeypatch.setattr("fleet_market_ros.base.STATION_S", 60.0)
+    alone = ("--ros-args", "-r", "__ns:=/late")  # no station of another test is known here
+    heard = []
+    async with Ros("robot", alone) as ros, Ros("body", alone) as body:
+        odom = body.publisher(Odometry, "odom")
+        base = RosVelocityBase(ros, ROBOT, load_fleet(_fleet(tmp_path)).robots[0].type)
+        opening = asyncio.ensure_future(base.open(timeout_s=60))
+        await asyncio.to_thread(eventually, lambda: odom.publish(odometry(1.0)) or opening.done())
+        await opening
+        asking = asyncio.ensure_future(base.act("load", parcel="p", mass_kg=1.0))
+        await asyncio.sleep(0)
+        async with Ros("station", alone) as station:
+            station.subscribe(String, "station", lambda message: heard.append(json.loads(message.data)), EVENT)
+            await asking
+            await asyncio.to_thread(eventually, lambda: heard)
+    assert heard == [{"kind": "load", "parcel": "p", "mass_kg": 1.0}]
+
+
+def sensors(ros):
+    """The subscriptions of a base, which are best effort: what is said before they know the publisher is lost."""
+    return [one for one in ros.node.subscriptions if not one.topic_name.endswith(("clock", "parameter_events"))]
+
+
+async def test_a_domain_in_use_is_not_free(tmp_path, monkeypatch):
+    domain = discovery.free_domain_id()
+    for name, value in discovery.loopback_environment(domain, tmp_path).items():
+        monkeypatch.setenv(name, value)
     async with Ros("somebody"):
         assert discovery.free_domain_id() != domain
     first = discovery.PORT_BASE + discovery.DOMAIN_GAIN * domain
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", first + 11))
         assert discovery.free_domain_id() != domain
+
+
+async def test_a_claimed_domain_is_nobody_elses_and_its_nodes_come_up_in_it(tmp_path, monkeypatch, eventually):
+    with discovery.claimed_domain_id() as ours, discovery.claimed_domain_id() as theirs:
+        assert ours != theirs
+        assert discovery.free_domain_id() not in {ours, theirs}
+        for name, value in discovery.loopback_environment(ours, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        async with Ros("one") as one, Ros("other") as other:
+            heard = []
+            one.subscribe(String, "/word", lambda message: heard.append(message.data))
+            publisher = other.publisher(String, "/word")
+            await asyncio.to_thread(eventually, publisher.get_subscription_count)
+            publisher.publish(String(data="hello"))
+            await asyncio.to_thread(eventually, lambda: heard == ["hello"])
 
 
 def test_processes_that_look_at_the_same_time_find_different_domains(monkeypatch):
@@ -372,17 +415,23 @@ def test_processes_that_look_at_the_same_time_find_different_domains(monkeypatch
 
 
 def test_when_every_domain_is_taken_it_says_so(monkeypatch):
-    monkeypatch.setattr(discovery, "DOMAINS", range(7, 8))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", discovery.PORT_BASE + discovery.DOMAIN_GAIN * 7))
-        with pytest.raises(discovery.NoDomainError, match="domains 7 to 7 are all in use"):
+    with discovery.claimed_domain_id() as taken:
+        monkeypatch.setattr(discovery, "DOMAINS", range(taken, taken + 1))
+        with pytest.raises(discovery.NoDomainError, match=f"domains {taken} to {taken} are all in use"):
             discovery.free_domain_id()
 
 
-async def test_messages_stay_on_the_loopback_interface_and_in_their_domain(domain, tmp_path, monkeypatch, eventually):
+@pytest.fixture
+def another(domain):
+    """A domain that is neither `domain` nor another test's."""
+    with discovery.claimed_domain_id() as number:
+        yield number
+
+
+async def test_messages_stay_on_the_loopback_interface_and_in_their_domain(domain, another, monkeypatch, eventually):
     heard = []
     async with Ros("speaker") as speaker, Ros("listener") as listener:
-        monkeypatch.setenv("ROS_DOMAIN_ID", str(_another(domain)))
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(another))
         async with Ros("stranger") as stranger:
             listener.subscribe(String, "/word", lambda message: heard.append(("listener", message.data)))
             stranger.subscribe(String, "/word", lambda message: heard.append(("stranger", message.data)))
@@ -398,6 +447,28 @@ def test_a_robots_node_does_not_import_what_is_heavy(domain):
     code = "import sys, fleet_market_ros.robot_agent; print([m for m in sys.argv[1:] if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+GENERATORS = ("rosidl_generator_py.generate_py_impl", "rosidl_pycommon", "lark", "em")
+LOOK_INTO_A_NODE = """
+import os, sys
+from pathlib import Path
+from fleet_market_ros import robot_agent
+
+async def serve():
+    async with robot_agent.RobotNode([]):
+        threads = [Path(f"/proc/self/task/{n}/comm").read_text() for n in os.listdir("/proc/self/task")]
+        print([m for m in sys.argv[1:] if sys.modules.get(m)], sum(name.startswith("dds.tls") for name in threads))
+
+robot_agent.serve = serve
+robot_agent.main()
+"""
+
+
+def test_a_robots_node_keeps_neither_generators_of_messages_nor_a_second_description_of_types(domain):
+    command = [sys.executable, "-c", LOOK_INTO_A_NODE, *HEAVY, *GENERATORS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[] 0"
 
 
 @pytest.mark.parametrize(
@@ -420,7 +491,3 @@ def _fleet(folder):
     path = folder / "fleet.yaml"
     path.write_text(FLEET)
     return path
-
-
-def _another(domain):
-    return domain + 1 if domain < discovery.DOMAINS[-1] else discovery.DOMAINS[0]

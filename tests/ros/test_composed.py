@@ -20,7 +20,6 @@ from fleet_market_ros.ros import Host, Ros
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
 NAMES = ["r1", "r2", "r3"]
@@ -53,7 +52,7 @@ async def test_each_has_its_namespace_and_all_become_active(parameters, executor
     async with Ros("tools") as tools:
         tools.subscribe(DiagnosticArray, "/diagnostics", told)
         running = asyncio.create_task(serve(options))
-        await until(lambda: states == {f"/{name}/robot_agent: market": "idle" for name in NAMES}, 30)
+        await until(lambda: states == {f"/{name}/robot_agent: market": "idle" for name in NAMES})
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -115,7 +114,7 @@ def test_a_wrong_command_line_is_refused(tmp_path, given, says):
     if "--parameters" not in given:
         given = [*given, "--parameters", "x"]
     command = [sys.executable, "-m", "fleet_market_ros.composed", *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr

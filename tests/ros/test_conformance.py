@@ -7,7 +7,6 @@ from fleet_market_ros.simulated_bench import base_bench
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
 

@@ -11,7 +11,6 @@ from robot_stage import stage, until
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
 
@@ -120,7 +119,7 @@ async def test_an_unknown_parameter_is_told(files, mqtt_broker, caplog):
 
 
 async def test_without_telemetry_it_stays_inactive_and_says_so(files, mqtt_broker, caplog):
-    async with stage(files, mqtt_broker, **{"driver_settings.silent": True}) as it:
+    async with stage(files, mqtt_broker, **{"driver_settings.silent": True, "open_timeout_s": 2.0}) as it:
         assert await it.change("configure")
         assert not await it.change("activate")
         assert await it.state() == "inactive"

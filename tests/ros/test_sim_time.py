@@ -20,7 +20,6 @@ from fleet_market_ros.ros import Ros
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(90),
     pytest.mark.filterwarnings("ignore:module 'sre_:DeprecationWarning"),  # lark, which rclpy brings along
 ]
 SPEED = 3.0
@@ -40,7 +39,7 @@ async def world(files, mqtt_broker):
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             await asyncio.to_thread(daemon.wait_ready)
-            await until(lambda: "READY" in (files / "simulator.log").read_text(), 30)
+            await until(lambda: "READY" in (files / "simulator.log").read_text())
             yield process
         finally:
             process.kill()
@@ -58,7 +57,7 @@ async def test_a_robot_whose_time_stops_loses_its_job_is_not_paid_and_comes_back
         )
         async with Requester(mqtt_broker.host, mqtt_broker.port, CustomerId("ann")) as ann:
             assert (await ann.ask("order", order, OrderReply)).result == "accepted"
-            await until(lambda: agent.tasks and agent.situation.telemetry.vx > 0.3, 30)
+            await until(lambda: agent.tasks and agent.situation.telemetry.vx > 0.3)
             world.send_signal(signal.SIGSTOP)
             stopped_ns = it.robot.daemon._clock.now_ns()
             await until(lambda: agent.situation.telemetry.link is Link.LOST)

@@ -1,10 +1,32 @@
 """Records what a launch file would do: the part of the API of ROS's `launch` that our launch files use.
 
-Names and parameters are those of `launch` 3; everything else is refused by being absent.
+Classes and parameters are those of `launch` 3 (docs/launching.md says where they were read). What it has not is refused
+here too: a class by being absent, a keyword by the base class, as there.
 """
 
 import importlib.util
 from pathlib import Path
+
+
+class Action:
+    """The base class of all actions; keywords that no class in between has taken end here."""
+
+    def __init__(self, *, condition=None):
+        self.condition = condition
+
+
+class Event:
+    pass
+
+
+class EventHandler:
+    def __init__(self, *, matcher, handle_once=False):
+        self.handle_once = handle_once
+
+
+def texts(parts):
+    """Return whether all are texts, as commands, environments and launch arguments must be."""
+    return all(isinstance(part, str) for part in parts)
 
 
 class LaunchContext:
@@ -14,8 +36,9 @@ class LaunchContext:
 
 
 class LaunchDescription:
-    def __init__(self, initial_entities=None):
+    def __init__(self, initial_entities=None, *, deprecated_reason=None):
         self.entities = list(initial_entities or [])
+        assert all(isinstance(entity, Action) for entity in self.entities)
 
 
 def load(path):
@@ -35,7 +58,7 @@ def play(entities, context):
             case actions.DeclareLaunchArgument():
                 entity.declare(context)
             case actions.OpaqueFunction():
-                yield from play(entity.function(context) or [], context)
+                yield from play(entity.function(context, *entity.args, **entity.kwargs) or [], context)
             case actions.IncludeLaunchDescription():
                 context.launch_configurations.update(entity.launch_arguments)
                 yield from play(entity.launch_description_source.description().entities, context)

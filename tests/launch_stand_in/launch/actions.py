@@ -1,5 +1,11 @@
-class DeclareLaunchArgument:
-    def __init__(self, name, *, default_value=None, description=None, choices=None):
+from launch import Action, Event, EventHandler, texts
+
+
+class DeclareLaunchArgument(Action):
+    def __init__(self, name, *, default_value=None, description=None, choices=None, **kwargs):
+        super().__init__(**kwargs)
+        assert isinstance(name, str)
+        assert choices is None or default_value is None or default_value in choices
         self.name, self.default_value, self.description, self.choices = name, default_value, description, choices
 
     def declare(self, context):
@@ -13,39 +19,64 @@ class DeclareLaunchArgument:
             raise RuntimeError(f"Argument {self.name!r} provided value {value!r} is not valid: {self.choices}")
 
 
-class OpaqueFunction:
-    def __init__(self, *, function):
-        self.function = function
+class OpaqueFunction(Action):
+    def __init__(self, *, function, args=None, kwargs=None, **left_over_kwargs):
+        super().__init__(**left_over_kwargs)
+        assert callable(function)
+        self.function, self.args, self.kwargs = function, args or (), kwargs or {}
 
 
-class IncludeLaunchDescription:
-    def __init__(self, launch_description_source, *, launch_arguments=None):
+class IncludeLaunchDescription(Action):
+    def __init__(self, launch_description_source, *, launch_arguments=None, **kwargs):
+        super().__init__(**kwargs)
         self.launch_description_source, self.launch_arguments = launch_description_source, list(launch_arguments or [])
+        assert texts(part for pair in self.launch_arguments for part in pair)
 
 
-class ExecuteProcess:
-    def __init__(self, *, cmd, name=None, additional_env=None, output="log"):
-        assert all(isinstance(part, str) for part in cmd)
-        assert output in {"screen", "log", "both"}
-        self.cmd, self.name, self.additional_env, self.output = cmd, name, additional_env or {}, output
+class ExecuteLocal(Action):
+    def __init__(
+        self, *, process_description, shell=False, sigterm_timeout=None, sigkill_timeout=None, emulate_tty=False,
+        output="log", output_format="", cached_output=False, log_cmd=False, on_exit=None, respawn=False,
+        respawn_delay=None, respawn_max_retries=-1, **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        assert output in {"screen", "log", "both", "own_log", "full"}
+        self.process_description, self.output = process_description, output
 
 
-class RegisterEventHandler:
-    def __init__(self, event_handler):
+class ExecuteProcess(ExecuteLocal):
+    def __init__(self, *, cmd, prefix=None, name=None, cwd=None, env=None, additional_env=None, **kwargs):
+        super().__init__(process_description=None, **kwargs)
+        assert texts(cmd)
+        assert texts(part for pair in (additional_env or {}).items() for part in pair)
+        assert name is None or isinstance(name, str)
+        self.cmd, self.name, self.additional_env = cmd, name, additional_env or {}
+
+
+class RegisterEventHandler(Action):
+    def __init__(self, event_handler, **kwargs):
+        super().__init__(**kwargs)
+        assert isinstance(event_handler, EventHandler)
         self.event_handler = event_handler
 
 
-class EmitEvent:
-    def __init__(self, *, event):
+class EmitEvent(Action):
+    def __init__(self, *, event, **kwargs):
+        super().__init__(**kwargs)
+        assert isinstance(event, Event)
         self.event = event
 
 
-class LogInfo:
-    def __init__(self, *, msg):
+class LogInfo(Action):
+    def __init__(self, *, msg, **kwargs):
+        super().__init__(**kwargs)
+        assert isinstance(msg, str)
         self.msg = msg
 
 
-class TimerAction:
-    def __init__(self, *, period, actions):
+class TimerAction(Action):
+    def __init__(self, *, period, actions, cancel_on_shutdown=True, **kwargs):
+        super().__init__(**kwargs)
         assert isinstance(period, float)
         self.period, self.actions = period, list(actions)
+        assert all(isinstance(action, Action) for action in self.actions)

@@ -14,6 +14,7 @@ Topics, in the node's namespace::
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import time
@@ -38,6 +39,8 @@ STALE_S, LOST_S = 0.5, 2.0
 """Odometry this old (wall time) makes the link stale, or lost."""
 SILENT_S = 3.0
 """A source that has not spoken for this long (wall time) is silent."""
+STATION_S, POLL_S = 5.0, 0.05
+"""How long a station is waited for (wall time)."""
 MOVING_MPS, MOVING_RADPS = 0.02, 0.05
 SOURCES = ("odom", "joint_states", "battery_state")
 SICK = {
@@ -188,8 +191,15 @@ class RosVelocityBase:
             self._cmd_vel.publish(command)
 
     async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
-        """Ask the station at which the robot stands for an action."""
+        """Ask the station at which the robot stands for an action; one not yet there is waited for, `STATION_S` long.
+
+        A robot may act as soon as it is open, and what is said before anybody listens is lost.
+        """
         if self._station is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATION_S):
+                    while self._station.get_subscription_count() == 0:  # noqa: ASYNC110 - ROS has no event of it
+                        await asyncio.sleep(POLL_S)
             self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
 
     def _with_energy(self) -> Battery:

@@ -1,6 +1,6 @@
 """Several robots in one process: for simulation, where a process per robot costs too much. Real robots have one each.
 
-``python -m fleet_market_ros.composed --robots ID [ID ...] --parameters FILE [FILE ...] [--executor events]``; with one
+``python -m fleet_market_ros.composed --robots ID [ID ...] --parameters FILE [FILE ...] [--executor single]``; with one
 file for all robots, its parameter `robot` is set to each id in turn. Every robot has a node in its own namespace
 ``/ID``, all share one ROS context, one executor, one thread and one event loop. `docs/ros_nodes.md` says what that costs.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId
-from fleet_market_ros.memory import share_one_heap
+from fleet_market_ros.memory import leave_out_generators, share_one_heap
 from fleet_market_ros.robot_agent import RobotNode
-from fleet_market_ros.ros import Host
+from fleet_market_ros.ros import EXECUTORS, Host
 
 log = logging.getLogger("composed")
 
@@ -58,7 +58,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--parameters", nargs="+", required=True, type=Path, metavar="FILE", help="one for all, or one each"
     )
-    parser.add_argument("--executor", choices=("single", "events"), default="single")
+    parser.add_argument("--executor", choices=EXECUTORS, default="events")
     options = parser.parse_args(arguments)
     try:
         options.robots = [RobotId(name) for name in options.robots]
@@ -79,6 +79,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 def main() -> None:
     """Run until SIGINT or SIGTERM."""
     share_one_heap()
+    leave_out_generators()
     try:
         run_until_signal(serve(options_of(sys.argv[1:])))
     except FleetMarketError as error:

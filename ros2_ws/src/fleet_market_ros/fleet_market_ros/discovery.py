@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,8 @@ PORT_BASE, DOMAIN_GAIN = 7400, 250
 DOMAINS = range(1, 101)
 """Above 101 the ports reach into those that Linux hands out by itself."""
 PROBED_PORTS = 40
+CLAIM_OFFSET = 2
+"""The port of a domain that whoever claims it keeps: multicast has 0 and 1, the participants those from 10 on (there)."""
 
 
 class NoDomainError(FleetMarketError):
@@ -34,10 +37,12 @@ def loopback_environment(domain_id: int, log_folder: Path) -> dict[str, str]:
     }
 
 
-def free_domain_id() -> int:
-    """Return a ROS domain whose ports nobody on this machine uses now.
+@contextlib.contextmanager
+def claimed_domain_id() -> Iterator[int]:
+    """Give a ROS domain whose ports nobody on this machine uses now, and keep it until the end from all who look for one.
 
-    Processes begin to look at different domains: two that look at the same time find different ones.
+    Nodes take some time to come up: without the claim, somebody else may find their domain free until then. Processes
+    begin to look at different domains: two that look at the same time find different ones.
 
     Raises
     ------
@@ -45,18 +50,47 @@ def free_domain_id() -> int:
         If there is none.
     """
     first = os.getpid()
-    for k in range(len(DOMAINS)):
-        domain = DOMAINS[(first + k) % len(DOMAINS)]
-        if _is_free(PORT_BASE + DOMAIN_GAIN * domain):
-            return domain
-    raise NoDomainError(f"ROS domains {DOMAINS[0]} to {DOMAINS[-1]} are all in use: end other ROS processes")
+    with contextlib.ExitStack() as claim:
+        for k in range(len(DOMAINS)):
+            domain = DOMAINS[(first + k) % len(DOMAINS)]
+            if _claim(domain, claim):
+                break
+        else:
+            raise NoDomainError(f"ROS domains {DOMAINS[0]} to {DOMAINS[-1]} are all in use: end other ROS processes")
+        yield domain
 
 
-def _is_free(first_port: int) -> bool:
-    with contextlib.ExitStack() as stack:
-        try:
-            for port in range(first_port, first_port + PROBED_PORTS):
-                stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def free_domain_id() -> int:
+    """Return a ROS domain that nobody on this machine uses or claims now (`claimed_domain_id`).
+
+    Raises
+    ------
+    NoDomainError
+        If there is none.
+    """
+    with claimed_domain_id() as domain:
+        return domain
+
+
+def _claim(domain: int, claim: contextlib.ExitStack) -> bool:
+    """Keep the port of `domain` that says whose it is in `claim`, if all of its ports are free."""
+    first_port = PORT_BASE + DOMAIN_GAIN * domain
+    with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+        held = stack.enter_context(_bound(first_port + CLAIM_OFFSET))
+        with contextlib.ExitStack() as probed:
+            for offset in set(range(PROBED_PORTS)) - {CLAIM_OFFSET}:
+                probed.enter_context(_bound(first_port + offset))
+        stack.pop_all()
+        claim.enter_context(held)
+        return True
+    return False
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise
+    return bound

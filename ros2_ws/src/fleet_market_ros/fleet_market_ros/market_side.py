@@ -22,7 +22,7 @@ from rclpy.parameter import Parameter
 
 from fleet_market.daemons.robot import RobotDaemon
 from fleet_market.errors import InputError
-from fleet_market.ids import CallId, ContractId
+from fleet_market.ids import CallId, ContractId, OrderId
 from fleet_market.maps.places import Places
 from fleet_market.ports import Clock
 from fleet_market.protocol.messages import (
@@ -34,7 +34,6 @@ from fleet_market.protocol.messages import (
     Call,
     Complete,
     DeclineLine,
-    Lot,
     PostOrder,
     Settle,
 )
@@ -68,7 +67,8 @@ class MarketSide:
         self._ros, self._robot = ros, robot
         self._interfaces: Interfaces | None = None
         self._clock: Clock | None = None
-        self._lots: dict[tuple[CallId, int], dict[int, tuple[Lot, ...]]] = {}
+        self._offered: dict[tuple[CallId, int], dict[int, tuple[OrderId, ...]]] = {}
+        """What each page of a round that is not answered offers."""
         self._expected_j: dict[ContractId, float] = {}
         self._measured_j: dict[ContractId, float] = {}
         self._phases: dict[ContractId, tuple[str, bool]] = {}
@@ -151,8 +151,9 @@ class MarketSide:
         if isinstance(body, Auctioneer):
             self._market = body.status
         elif isinstance(body, Call):
-            pages = self._lots.get((body.call, body.round), {})
-            _keep(self._lots, (body.call, body.round), pages | {body.page: body.lots})
+            pages = self._offered.get((body.call, body.round), {})
+            orders = tuple(lot.order for lot in body.lots)
+            _keep(self._offered, (body.call, body.round), pages | {body.page: orders})
         elif isinstance(body, Award):
             _keep(self._expected_j, body.contract, body.energy_j)
         elif isinstance(body, Settle) and ros is not None and (expected := self._expected_j.pop(body.contract, None)):
@@ -178,18 +179,18 @@ class MarketSide:
                 _keep(self._measured_j, body.contract, done.measured_j)
 
     def _tell_asks(self, ask: Ask) -> None:
-        ros, pages = self._interfaces, self._lots.get((ask.call, ask.round), {})
-        lots = [lot for page in sorted(pages) for lot in pages[page]]
+        ros, pages = self._interfaces, self._offered.pop((ask.call, ask.round), {})
+        orders = [order for page in sorted(pages) for order in pages[page]]
         if ros is None:
             return
         lines: list[AskLine | DeclineLine] = [*ask.asks, *ask.declines]
-        for line in (one for one in lines if one.lot < len(lots)):
+        for line in (one for one in lines if one.lot < len(orders)):
             about = {
                 "stamp": self._now(),
                 "robot": self._robot_id,
                 "call": ask.call,
                 "round": ask.round,
-                "task": lots[line.lot].order,
+                "task": orders[line.lot],
             }
             if isinstance(line, AskLine):
                 numbers = (line.ask_uc, line.parts_uc, line.energy_j, line.energy_sd_j, line.finish_ns)

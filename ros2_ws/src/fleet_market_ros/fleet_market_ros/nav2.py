@@ -63,7 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "stations": True,
 }
 GONE_S = 2.0
-"""An action server that has not been seen for this long (wall time) is gone."""
+"""An action server that has not been seen, or has not answered, for this long (wall time) is gone."""
 FIRST_POSE_S, POLL_S = 3.0, 0.05
 """How long opening waits for a first pose (wall time)."""
 STRAIGHT_M = 0.05
@@ -83,6 +83,8 @@ class Nav2Body:
         self.navigate: Any = None
         self.plan: Any = None
         self._cancel: Any = None
+        self._cancelling: Any = None
+        """The future of the last answer to `cancel_all`."""
         self._seen = -math.inf
 
     async def open(self, *, timeout_s: float) -> None:
@@ -94,7 +96,7 @@ class Nav2Body:
         await self.base.open(timeout_s=timeout_s)
         ros, names = self.base.ros, self._settings
         if self._node is not ros.node:
-            self._node = ros.node
+            self._node, self._cancelling = ros.node, None
             kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
             ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, kept)
@@ -120,7 +122,25 @@ class Nav2Body:
     def cancel_all(self) -> None:
         """Cancel all goals of the navigation server, whoever has sent them: what a request without goal and time means."""
         if self._cancel is not None and self.base.is_open and self._cancel.service_is_ready():
-            self._cancel.call_async(CancelGoal.Request())
+            self._cancelling = self._cancel.call_async(CancelGoal.Request())
+
+    async def cancelled_all(self) -> None:
+        """Wait until what `cancel_all` has asked for is answered: it must not meet a goal that is sent after it.
+
+        Raises
+        ------
+        TimeoutError
+            If the navigation server does not answer.
+        """
+        if self._cancelling is None:
+            return
+        try:
+            async with asyncio.timeout(GONE_S):
+                await self.base.ros.result(self._cancelling)
+        except TimeoutError:
+            self._cancelling = None
+            raise
+        self._cancelling = None
 
     @property
     def is_served(self) -> bool:
@@ -226,6 +246,10 @@ class Nav2Driver(JobRunner):
         telemetry = self._body.telemetry()
         moved_ns, moved_at = telemetry.stamp_ns, telemetry.pose
         self._put_aside()
+        try:
+            await self._nav2.cancelled_all()
+        except TimeoutError:
+            raise JobError(End.LOST, "the navigation server does not answer") from None
         aim, at_goal = -1, -1
         while True:
             telemetry = await self._next(telemetry, end_ns)

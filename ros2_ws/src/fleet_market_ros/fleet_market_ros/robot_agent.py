@@ -13,6 +13,7 @@ parameters, topics and services.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import logging
@@ -36,9 +37,9 @@ from fleet_market_ros.diagnostics import Diagnostics
 from fleet_market_ros.floor_files import ground_of
 from fleet_market_ros.lifecycle import ManagedNode
 from fleet_market_ros.market_side import MarketSide
-from fleet_market_ros.memory import share_one_heap
+from fleet_market_ros.memory import leave_out_generators, share_one_heap
 from fleet_market_ros.parameters import Declared, Parameters
-from fleet_market_ros.ros import Host, Ros
+from fleet_market_ros.ros import EXECUTORS, ExecutorName, Host, Ros
 from fleet_market_ros.wire import check_broker
 
 log = logging.getLogger("robot_agent")
@@ -77,11 +78,13 @@ class RobotNode:
     arguments : sequence of str
         Command line with ``--ros-args``.
     host : Host, optional
-        Shared with other robots of the same process.
+        Shared with other robots of the same process; by default the node has one of its own,
+    executor : str
+        with this executor, see `Host`.
     """
 
-    def __init__(self, arguments: Sequence[str], *, host: Host | None = None) -> None:
-        self._ros = Ros("robot_agent", arguments, host=host, make=self._make)
+    def __init__(self, arguments: Sequence[str], *, host: Host | None = None, executor: ExecutorName = "events") -> None:
+        self._ros = Ros("robot_agent", arguments, host=host, executor=executor, make=self._make)
         self.daemon: RobotDaemon | None = None
         self.places: Places | None = None
         self._config: RobotConfig | None = None
@@ -277,13 +280,17 @@ class RobotNode:
 
 async def serve() -> None:
     """Run the node until it is cancelled."""
-    async with RobotNode(sys.argv) as node:
+    parser = argparse.ArgumentParser(prog="robot_agent", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--executor", choices=EXECUTORS, default="events", help="rclpy's executor; events costs less")
+    options, ros_arguments = parser.parse_known_args(sys.argv[1:])
+    async with RobotNode(ros_arguments, executor=options.executor) as node:
         await node.run(lambda name: log.info("READY %s", name))
 
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
     share_one_heap()
+    leave_out_generators()
     try:
         run_until_signal(serve())
     except FleetMarketError as error:

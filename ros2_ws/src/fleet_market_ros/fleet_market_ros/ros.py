@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import rclpy
 from rclpy.action import ActionClient
@@ -28,6 +28,7 @@ log = logging.getLogger("ros")
 
 Message = TypeVar("Message")
 ExecutorName = Literal["single", "events"]
+EXECUTORS: tuple[ExecutorName, ...] = get_args(ExecutorName)
 JOIN_TIMEOUT_S = 5.0
 QUEUE_DEPTH = 10
 WAKE_S = 0.1
@@ -43,7 +44,7 @@ class Host:
     arguments : sequence of str
         Command line with ``--ros-args``, for all nodes.
     executor : str
-        ``single``, rclpy's usual one, or ``events``, which costs less with many nodes (`docs/ros_nodes.md`).
+        ``single``, rclpy's usual one, or ``events``, which costs less (`docs/ros_nodes.md`) and old rclpy does not have.
     """
 
     def __init__(self, arguments: Sequence[str] = (), executor: ExecutorName = "single") -> None:

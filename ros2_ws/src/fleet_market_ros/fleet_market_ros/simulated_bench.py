@@ -24,7 +24,7 @@ from fleet_market.maps.grid import OccupancyGrid
 from fleet_market.robot.tracking import Limits
 from fleet_market_hardware.drivers import DriverSetup, find
 from fleet_market_ros.base import RosVelocityBase
-from fleet_market_ros.discovery import free_domain_id, loopback_environment
+from fleet_market_ros.discovery import claimed_domain_id, loopback_environment
 from fleet_market_ros.nav2_stand_in import Nav2StandIn
 from fleet_market_ros.ros import Ros
 from fleet_market_ros.simulated_base import SimulatedBase
@@ -204,8 +204,8 @@ def hall() -> OccupancyGrid:
 @contextlib.contextmanager
 def _own_domain() -> Iterator[None]:
     """Put this process into a ROS domain of its own for a while."""
-    with tempfile.TemporaryDirectory() as folder:
-        ours = loopback_environment(free_domain_id(), Path(folder))
+    with tempfile.TemporaryDirectory() as folder, claimed_domain_id() as domain:
+        ours = loopback_environment(domain, Path(folder))
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
         try:
