@@ -1,7 +1,9 @@
 """The control law of a differential-drive robot that follows a path and stops where its release ends.
 
-Pure pursuit (Coulter 1992) along the path. From standstill and at sharp corners the robot turns in place first, so that it
-never cuts them. Speed falls to zero at the end of what is released by v = sqrt(2 a s).
+Pure pursuit (Coulter 1992) along the path, farther ahead the faster the robot is: on a straight, with look-ahead L at speed
+v, it weaves more and more if commands take effect later than 0.52 L / v (the linear loop s^2 + 2 (v/L) (s + v/L) e^(-s t)
+on its border of stability). From standstill and at sharp corners the robot turns in place first, so that it never cuts
+them. Speed falls to zero at the end of what is released by v = sqrt(2 a s).
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from itertools import accumulate, pairwise
 
 from fleet_market.body import Point, Pose
 
-LOOKAHEAD_M = 0.35
+LOOKAHEAD_M, LOOKAHEAD_S = 0.35, 0.6
+"""At least, and at this speed's worth of way: steady with commands that are up to 0.52 * 0.6 s = 0.31 s late."""
 SHARP_CORNER_RAD = math.radians(60)
 """Corners from here on are turned in place."""
 BEND_RAD = math.radians(10)
@@ -82,7 +85,7 @@ class PathTracker:
         released = max(1, min(released, len(self._path)))
         from_start_m = math.dist(self._path[0], (pose.x, pose.y))
         if not self._entered and from_start_m > LOOKAHEAD_M:
-            vx, wz = self._pursue(pose, self._path[0], from_start_m)
+            vx, wz = self._pursue(pose, self._path[0], self._speed(from_start_m))
             return Step(vx, wz, 0, arrived=False, waiting=False, off_path_m=from_start_m)
         self._entered = True
         off_path = self._locate(pose)
@@ -92,7 +95,8 @@ class PathTracker:
             if is_corner:
                 return self._turn_at_corner(pose, end_m, off_path)
             return self._at_end(pose, released, off_path)
-        vx, wz = self._pursue(pose, self._ahead(end_m), left_m)
+        speed = self._speed(left_m)
+        vx, wz = self._pursue(pose, self._ahead(end_m, self._lookahead_m(speed)), speed)
         return Step(vx, wz, self._passed(), arrived=False, waiting=False, off_path_m=off_path)
 
     def _passed(self) -> int:
@@ -140,26 +144,34 @@ class PathTracker:
         limit = self._limits.yaw_rate_radps
         return max(-limit, min(limit, TURN_GAIN_PER_S * error))
 
-    def _pursue(self, pose: Pose, target: Point, left_m: float) -> tuple[float, float]:
+    def _speed(self, left_m: float) -> float:
+        """Return how fast to drive where the robot has to stand after `left_m`, slower before bends."""
+        hardest = 2 * BRAKING_SHARE * self._limits.accel_mps2
+        speed = min(self._limits.speed_mps, math.sqrt(hardest * max(left_m, 0.0)))
+        for at_m, bend_mps in self._bends:
+            to_bend_m = at_m - self._progress_m
+            if to_bend_m > -LOOKAHEAD_M:
+                speed = min(speed, math.sqrt(bend_mps**2 + hardest * max(0.0, to_bend_m)))
+        return max(speed, 0.02)
+
+    def _lookahead_m(self, speed: float) -> float:
+        """Return how far ahead to steer for: farther when fast, but not beyond a bend until it is near, lest it be cut."""
+        to_bend_m = min((at_m - self._progress_m for at_m, _ in self._bends if at_m > self._progress_m), default=math.inf)
+        return max(LOOKAHEAD_M, min(LOOKAHEAD_S * speed, to_bend_m))
+
+    def _pursue(self, pose: Pose, target: Point, speed: float) -> tuple[float, float]:
         error = _wrapped(math.atan2(target[1] - pose.y, target[0] - pose.x) - pose.yaw)
         self._turning = abs(error) > (TURN_UNTIL_RAD if self._turning else TURN_FROM_RAD)
         if self._turning:
             return 0.0, self._turn(error)
-        limits, distance = self._limits, max(0.1, math.dist(target, (pose.x, pose.y)))
-        curvature = 2 * math.sin(error) / distance
-        speed = min(limits.speed_mps, math.sqrt(2 * BRAKING_SHARE * limits.accel_mps2 * max(left_m, 0.0)))
-        for at_m, bend_mps in self._bends:
-            to_bend_m = at_m - self._progress_m
-            if to_bend_m > -LOOKAHEAD_M:
-                speed = min(speed, math.sqrt(bend_mps**2 + 2 * BRAKING_SHARE * limits.accel_mps2 * max(0.0, to_bend_m)))
-        speed = max(speed, 0.02)
-        if abs(curvature) * speed > limits.yaw_rate_radps:
-            speed = limits.yaw_rate_radps / abs(curvature)
+        curvature = 2 * math.sin(error) / max(0.1, math.dist(target, (pose.x, pose.y)))
+        if abs(curvature) * speed > self._limits.yaw_rate_radps:
+            speed = self._limits.yaw_rate_radps / abs(curvature)
         return speed, speed * curvature
 
-    def _ahead(self, end_m: float) -> Point:
+    def _ahead(self, end_m: float, lookahead_m: float) -> Point:
         """Return the point to steer for; near a halt it lies beyond, on the line of the last piece."""
-        wanted = self._progress_m + LOOKAHEAD_M
+        wanted = self._progress_m + lookahead_m
         if wanted <= end_m:
             return self._point(wanted)
         (x, y), before = self._point(end_m), self._point(max(0.0, end_m - 0.05))

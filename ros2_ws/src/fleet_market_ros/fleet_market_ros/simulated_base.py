@@ -29,6 +29,8 @@ DEAD_MAN_S = 0.3
 """The base brakes this long after the last command (simulation time) ..."""
 DEAD_MAN_WALL_S = 1.0
 """... and after this long of wall time, whatever the simulation's clock does."""
+HOLD_WALL_S = 0.5
+"""Longest wait for the command of a robot that is driving, so that a slow machine slows time, not control."""
 FRESH_NS = 60_000_000
 """A driving robot must have answered the odometry before the newest; else its control loop falls behind."""
 

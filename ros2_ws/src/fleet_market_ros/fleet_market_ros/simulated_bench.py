@@ -27,13 +27,12 @@ from fleet_market_ros.base import RosVelocityBase
 from fleet_market_ros.discovery import claimed_domain_id, loopback_environment
 from fleet_market_ros.nav2_stand_in import Nav2StandIn
 from fleet_market_ros.ros import Ros
-from fleet_market_ros.simulated_base import SimulatedBase
+from fleet_market_ros.simulated_base import HOLD_WALL_S, SimulatedBase
 from fleet_market_sim import SimRobotConfig, SimWorld
 
 ROBOT = RobotId("bench-1")
 CHUNK_STEPS, SPEED = 12, 4.0
 """Physics steps between two publications, 0.05 s, and how much faster than the wall clock the bench's time passes."""
-HOLD_WALL_S = 0.15
 START = Pose(2.0, 3.0, 0.0)
 HALL_M, CELL_M = (9.0, 6.0), 0.1
 ODOM_ORIGIN = Pose(0.7, -0.4, 0.5)

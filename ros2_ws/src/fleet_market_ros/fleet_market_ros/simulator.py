@@ -40,7 +40,7 @@ from fleet_market.protocol.registry import Role
 from fleet_market.robot.floor import lay_out
 from fleet_market.robot.tracking import Limits
 from fleet_market_ros.ros import Ros
-from fleet_market_ros.simulated_base import SimulatedBase
+from fleet_market_ros.simulated_base import HOLD_WALL_S, SimulatedBase
 from fleet_market_sim import Region, SensorNoise, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ CHUNK_STEPS = 12
 BATTERY_EVERY, MARKET_CLOCK_EVERY, TRACE_EVERY = 4, 2, 4
 MAX_LAG_S = 0.2
 """A simulator that falls further behind does not catch up: bursts would leave the robots' control loops behind."""
-HOLD_WALL_S = 0.15
-"""Longest wait for the command of a robot that is driving, so that a slow machine slows time, not control."""
 
 
 class Simulator:
