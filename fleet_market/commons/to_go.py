@@ -10,7 +10,7 @@ ever too large.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -56,6 +56,7 @@ class Lattice:
         for heading, step in enumerate(STEPS):
             along = sources[(places[ends] - places[sources] == step).all(axis=1)]
             self.edges[heading, places[along, 1], places[along, 0]] = True
+        self._places = places
         self._roadmap = roadmap
         self._moves: dict[int, list[tuple[int, int]]] = {}
 
@@ -69,6 +70,27 @@ class Lattice:
                 for other, _ in self._roadmap.neighbours(node)
             ]
         return moves
+
+    def nodes_within(self, radius_m: float) -> Callable[[int], frozenset[int]]:
+        """Return what gives the nodes within `radius_m` of a node, itself included, and remembers them."""
+        reach = int(radius_m / self.pitch_m)
+        width = self.columns + 2 * reach
+        number = np.full((self.rows + 2 * reach) * width, -1)
+        at = (self._places[:, 1] + reach) * width + self._places[:, 0] + reach
+        number[at] = np.arange(len(at))
+        steps = np.arange(-reach, reach + 1)
+        inside = np.hypot(steps[:, None], steps[None, :]) * self.pitch_m <= radius_m
+        offsets = (steps[:, None] * width + steps[None, :])[inside]
+        known: dict[int, frozenset[int]] = {}
+
+        def within(node: int) -> frozenset[int]:
+            near = known.get(node)
+            if near is None:
+                found = number[at[node] + offsets]
+                near = known[node] = frozenset(found[found >= 0].tolist())
+            return near
+
+        return within
 
     def free(self, closed: Iterable[int]) -> BoolArray:
         """Return [row, column]: False at nodes in `closed`."""

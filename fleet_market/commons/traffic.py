@@ -62,9 +62,8 @@ class TrafficControl:
         self._roadmap, self._cruise_mps = roadmap, cruise_mps
         separation = separation_m(footprint_radius_m)
         self._schedule = Schedule(separation, START_SLACK_M)
-        self._near_radius_m = separation - 1e-6
-        self._near: dict[int, frozenset[int]] = {}
         self._lattice = Lattice(roadmap)
+        self._nodes_near = self._lattice.nodes_within(separation - 1e-6)
         self._homes = {robot: self._node(pose, robot) for robot, pose in homes.items()}
         self._chargers = [self._node(pose, f"charger {i}") for i, pose in enumerate(chargers)]
         self._kept_free = {robot: set(self._nodes_near(node)) for robot, node in self._homes.items()}
@@ -278,12 +277,6 @@ class TrafficControl:
             return intervals
 
         return held_at, until_s
-
-    def _nodes_near(self, node: int) -> frozenset[int]:
-        near = self._near.get(node)
-        if near is None:
-            near = self._near[node] = frozenset(self._roadmap.within(*self._roadmap.xy[node], self._near_radius_m))
-        return near
 
     def _free_charger(self, robot: RobotId, start: Point) -> int | None:
         """Return the nearest charger that no other robot uses or is on its way to."""

@@ -257,6 +257,17 @@ def test_a_lattice_has_the_edges_of_its_roadmap(seed):
     assert lattice.edges.sum() == sum(len(roadmap.neighbours(node)) for node in range(len(roadmap)))
 
 
+@settings(max_examples=50, deadline=None)
+@given(SEEDS, st.sampled_from([0.0, 0.2, 0.25, 0.51, 0.9, 3.0]))
+def test_a_lattice_finds_the_nodes_within_a_radius_of_each_node(seed, radius_m):
+    roadmap = random_floor(Random(seed), 5, 4)
+    nodes_within = Lattice(roadmap).nodes_within(radius_m)
+    for node, (x, y) in enumerate(roadmap.xy):
+        assert nodes_within(node) == {
+            n for n, (a, b) in enumerate(roadmap.xy) if math.hypot(a - x, b - y) < radius_m + 1e-9
+        }
+
+
 def test_on_an_empty_floor_the_search_looks_at_little_more_than_the_way(monkeypatch):
     occupied = np.pad(np.zeros((200, 400), dtype=bool), 1, constant_values=True)
     roadmap = Roadmap.build(OccupancyGrid(occupied, ~occupied, 0.05, (0.0, 0.0)), clearance_m=0.3)
