@@ -255,10 +255,14 @@ class Engine:
             return () if event.reply is None else (event.reply,)
         return None
 
-    async def tell(self, sends: Sequence[Send], ack: Ack = lambda: None) -> None:
-        """Send messages that follow from nothing stored, in their turn; then acknowledge what they answer."""
-        messages = tuple((send.topic, self._sealed(send), send.retain) for send in sends)
-        await self._effects.put(_Effect(None, messages, ack))
+    async def tell(self, transport: Publisher, sends: Sequence[Send], ack: Ack = lambda: None) -> None:
+        """Send messages that follow from nothing stored without waiting for commits, and acknowledge what they answer.
+
+        That in its turn: acknowledgements keep the order of the inputs (MQTT 5.0, 4.6).
+        """
+        for send in sends:
+            await self._send(transport, send.topic, self._sealed(send), send.retain)
+        await self._effects.put(_Effect(None, (), ack))
 
     def _store_effects(
         self, command: Command, outcome: Outcome, messages: list[tuple[Send, bytes]]
@@ -328,7 +332,7 @@ class Engine:
                 task.cancel()
 
     async def _send(self, transport: Publisher, topic: str, payload: bytes, retain: bool = False) -> None:  # noqa: FBT001, FBT002 - a field
-        """Let a message leave: in its turn, but without waiting for the confirmation of those before it."""
+        """Let a message leave, without waiting for the confirmation of those before it."""
         await self._room.acquire()
         task = asyncio.create_task(self._publish(transport, topic, payload, retain=retain))
         self._sending.add(task)

@@ -291,13 +291,13 @@ class Zone:
     async def _listen(self, transport: Transport) -> None:
         async for delivery in transport.deliveries():
             try:
-                await self._receive(delivery)
+                await self._receive(transport, delivery)
             except ProtocolError as error:
                 self.guard.fine(delivery.topic)
                 self.guard.reject(delivery.topic, error)
                 delivery.ack()
 
-    async def _receive(self, delivery: Delivery) -> None:
+    async def _receive(self, transport: Publisher, delivery: Delivery) -> None:
         address = topics.parse(delivery.topic)
         if not delivery.payload and address.direction == "state":
             delivery.ack()
@@ -329,11 +329,11 @@ class Zone:
         except ValueError as error:
             raise ProtocolError("malformed", str(error)) from None
         if isinstance(source, RobotId) and (sends := self._direct(source, message.body)) is not None:
-            await self.engine.tell(sends, delivery.ack)
+            await self.engine.tell(transport, sends, delivery.ack)
             return
         await self.engine.take(Command(source, message.body, self._now_ns(), message.id, message.sid), delivery.ack)
         if isinstance(source, RobotId) and isinstance(message.body, Presence) and message.body.status != "online":
-            await self.engine.tell(self._turn_away_from(source, message.sid))
+            await self.engine.tell(transport, self._turn_away_from(source, message.sid))
 
     def _direct(self, robot: RobotId, body: Body) -> list[Send] | None:
         """Return what the traffic control says to a robot's message, None if the message is not for it."""

@@ -24,11 +24,13 @@ from fleet_market.daemons import engine as engine_module
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
 from fleet_market.errors import ClockError, InputError, LedgerMismatchError, PlaceError, StoreError
+from fleet_market.ids import RobotId, RouteId
 from fleet_market.ledger.heads import NS_PER_DAY
-from fleet_market.market import Market, ReplayError, order_faults, replay
+from fleet_market.market import Market, ReplayError, Send, order_faults, replay
 from fleet_market.market.outcome import Outcome
+from fleet_market.protocol import topics
 from fleet_market.protocol.gate import Gate, Limits
-from fleet_market.protocol.messages import Receipt
+from fleet_market.protocol.messages import Receipt, Reroute
 from fleet_market.testing.market_load import MarketLoad, Yard
 
 ROOT = Path(__file__).parents[2]
@@ -38,19 +40,34 @@ class Wire:
     """Keeps what was published."""
 
     def __init__(self):
-        self.sent = []
+        self.sent, self.used = [], asyncio.Event()
 
     async def publish(self, topic, payload, *, qos=1, retain=False):
         self.sent.append((topic, payload))
+        self.used.set()
+
+
+class SlowDisk:
+    """A writer that says of no record that it is stored until `done` is set."""
+
+    def __init__(self, writer):
+        self.writer, self.done = writer, asyncio.Event()
+
+    def submit(self, record):
+        return asyncio.ensure_future(self.stored(self.writer.submit(record)))
+
+    async def stored(self, record):
+        await self.done.wait()
+        await record
 
 
 @contextlib.asynccontextmanager
-async def running(address, places=None, signer=None):
+async def running(address, places=None, signer=None, wrap=lambda writer: writer):
     """An engine that has recovered, and its wire."""
     wire = Wire()
     with open_store(address) as store:
         async with StoreWriter(store) as writer:
-            engine = Engine(Market(places or Yard()), store, writer, signer)
+            engine = Engine(Market(places or Yard()), store, wrap(writer), signer)
             engine.recover()
             engine.epoch += 1
             async with asyncio.TaskGroup() as tasks:
@@ -218,6 +235,27 @@ async def test_a_receipt_for_what_was_sent_to_another_changes_nothing(tmp_path):
         assert message in engine._outbox
     async with running(tmp_path / "m.db") as (engine, _):
         assert message in engine._outbox
+
+
+async def test_what_follows_from_nothing_stored_waits_for_no_commit_and_is_acknowledged_in_its_turn(tmp_path):
+    disks, acknowledged = [], []
+
+    def wrap(writer):
+        disks.append(SlowDisk(writer))
+        return disks[0]
+
+    async with running(tmp_path / "market.db", wrap=wrap) as (engine, wire):
+        for command in MarketLoad(engine.market, name="a", now_ns=0).opening(engine.epoch):
+            await engine.take(command, lambda: acknowledged.append("stored"))
+        turned_away = Send(topics.to_robot(RobotId("r1"), "reroute"), Reroute(route=RouteId("w1"), reason="a wreck"))
+        await engine.tell(wire, [turned_away], lambda: acknowledged.append("told"))
+        await wire.used.wait()
+        assert ([topic for topic, _ in wire.sent], acknowledged) == ([turned_away.topic], [])
+        disks[0].done.set()
+        await engine.settled()
+        assert len(wire.sent) > 1
+        assert set(acknowledged[:-1]) == {"stored"}
+        assert acknowledged[-1] == "told"
 
 
 async def test_a_repeated_input_gets_its_answer_again_even_when_memory_has_forgotten_it(tmp_path, monkeypatch):
