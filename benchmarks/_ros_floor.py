@@ -231,8 +231,8 @@ async def floor(folder: Path, count: int, *, speed: float, composed: str = "") -
 def _watched() -> list[tuple[str, int]]:
     zone, robot = topics.zone(MAIN_ZONE, "call"), "+"
     kinds = [(topics.to_robot(robot, kind), 1) for kind in ("call", "award", "settle", "route")]
-    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 0) for kind in ("ask", "position", "route")]
-    return [(zone, 1), (topics.CLOCK, 0), *kinds, *said]
+    said = [(topics.from_robot(robot, MAIN_ZONE, kind), 1) for kind in ("ask", "route")]
+    return [(zone, 1), (topics.CLOCK, 0), (topics.from_robot(robot, MAIN_ZONE, "position"), 0), *kinds, *said]
 
 
 async def _listen(transport: MqttTransport, seen: Seen) -> None:
