@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Run a fleet on real parts: Mosquitto, market, oracle, PyBullet, and one ROS 2 node per robot."""
     options = DemoOptions(fleet=fleet, orders=orders, out=out, map=map_file, speed=speed, seed=seed, consult=consult)
-    screen = _Screen()
+    screen = Screen()
     try:
         summary = asyncio.run(run_demo(options, screen))
     finally:
@@ -38,7 +38,7 @@ def demo(
     _tell(summary, out)
 
 
-class _Screen:
+class Screen:
     """Lines for what happens; on a terminal also a table of the robots that renews itself."""
 
     def __init__(self) -> None:
@@ -48,18 +48,23 @@ class _Screen:
             self._live.start()
 
     def close(self) -> None:
+        """Leave the terminal as it was."""
         if self._live is not None:
             self._live.stop()
 
     def say(self, text: str) -> None:
+        """Print a line."""
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def order(self, view: OrderView) -> None:
+        """Say what has become of an order, if that is news."""
         before = self._orders.get(view.order)
         self._orders[view.order] = view
         if before is not None and before.state is view.state and before.robot == view.robot:
             return
         match view.state:
+            case OrderState.AWARDED if before is not None and before.attempts == view.attempts:
+                self.say(f"         {view.order}: sold on, {view.note}")
             case OrderState.AWARDED:
                 ask, price = Credits(view.ask_uc or 0), Credits(view.price_uc or 0)
                 self.say(f"{_at(view.awarded_ns)} {view.order}: {view.robot} asked {ask} and gets {price} credits")
@@ -73,6 +78,7 @@ class _Screen:
                 self.say(f"         {view.order}: {view.state}, {view.note}")
 
     def look(self, status: StatusReply) -> None:
+        """Show the robots in the table."""
         if self._live is None:
             return
         over = sum(view.state.final for view in self._orders.values())
