@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import io
 import json
 import subprocess
@@ -263,15 +264,20 @@ async def test_an_event_is_found_while_the_writer_is_at_work(address):
 
 
 async def test_after_a_failed_commit_the_writer_takes_nothing_more(address):
-    books = Books()
+    books, unheard = Books(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: unheard.append(about["message"]))
     with open_store(address) as store:
         async with StoreWriter(store) as writer:
             await writer.submit(books.gift())
+            bad = [writer.submit(books.gift(balances=((ANN, Balance()),))) for _ in range(2)]
             with pytest.raises(LedgerMismatchError):
-                await writer.submit(books.gift(balances=((ANN, Balance()),)))
+                await bad[0]  # nobody waits for the other
             with pytest.raises(StoreError, match="restart to recover"):
                 writer.submit(books.gift())
         assert len(list(store.events())) == 1
+    del writer, bad
+    gc.collect()
+    assert unheard == []
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Recorder:
         self._passed_over: set[str] = set()
         self._failed: asyncio.Future[None] = ros.loop.create_future()
         self.lost: Counter[str] = Counter()
-        """Messages by topic that were published and never came here, by gaps in their publishers' numbers.
+        """Messages by topic that were published and never came here, by gaps in their publishers' numbers after the first.
 
         The middleware's own event of lost messages does not tell those that a full queue drops. Where rclpy does not
         name a message's publisher, none are counted.
