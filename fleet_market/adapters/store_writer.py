@@ -138,4 +138,4 @@ class StoreWriter:
                 future.set_result(None)
             else:
                 future.set_exception(error)
-                future.exception()  # now asyncio prints no traceback for those that nobody waits for: one who does, tells
+                future.exception()  # seen: asyncio would print a traceback for each record that nobody waits for

@@ -256,9 +256,9 @@ class Engine:
         return None
 
     async def tell(self, transport: Publisher, sends: Sequence[Send], ack: Ack = lambda: None) -> None:
-        """Send messages that follow from nothing stored without waiting for commits, and acknowledge what they answer.
+        """Send what follows from nothing that is to be stored: it waits for no commit, only for room among `MAX_SENDING`.
 
-        That in its turn: acknowledgements keep the order of the inputs (MQTT 5.0, 4.6).
+        It may overtake what was decided before it. What it answers is acknowledged in its turn, as MQTT 5.0 wants it (4.6).
         """
         for send in sends:
             await self._send(transport, send.topic, self._sealed(send), send.retain)
@@ -356,9 +356,13 @@ class Engine:
             if message in self._outbox:
                 await transport.publish(topic, payload)
 
+    async def stored(self) -> None:
+        """Wait until all that was taken so far is stored and on its way."""
+        await self._effects.join()
+
     async def settled(self) -> None:
         """Wait until all that was taken so far is stored and sent."""
-        await self._effects.join()
+        await self.stored()
         while self._sending:
             await asyncio.wait(self._sending)
 

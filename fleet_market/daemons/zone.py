@@ -184,6 +184,7 @@ class Zone:
             tasks.create_task(self.engine.resend(transport), name="resend")
             if not self._simulated:
                 tasks.create_task(self._tick(), name="clock")
+            await self.engine.stored()  # a right of way is granted anew: not before robots hear that the old ones are void
             tasks.create_task(self._listen(transport), name="inputs")
             tasks.create_task(self._keep_pace(transport), name="pace")
             self.ready.set()

@@ -1,9 +1,9 @@
 """The control law of a differential-drive robot that follows a path and stops where its release ends.
 
-Pure pursuit (Coulter 1992) along the path, farther ahead the faster the robot is: on a straight, with look-ahead L at speed
-v, it weaves more and more if commands take effect later than 0.52 L / v (the linear loop s^2 + 2 (v/L) (s + v/L) e^(-s t)
-on its border of stability). From standstill and at sharp corners the robot turns in place first, so that it never cuts
-them. Speed falls to zero at the end of what is released by v = sqrt(2 a s).
+Pure pursuit (Coulter 1992) along the path, farther ahead the faster the robot may drive: on a straight, with look-ahead L
+at speed v, it weaves more and more if commands take effect later than 0.52 L / v (where the linear loop
+s^2 + 2 (v/L) (s + v/L) e^(-s t) is on the border of stability). From standstill and at sharp corners the robot turns in
+place first, so that it never cuts them. Speed falls to zero at the end of what is released by v = sqrt(2 a s).
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from itertools import accumulate, pairwise
 
 from fleet_market.body import Point, Pose
 
-LOOKAHEAD_M, LOOKAHEAD_S = 0.35, 0.6
-"""At least, and at this speed's worth of way: steady with commands that are up to 0.52 * 0.6 s = 0.31 s late."""
+LOOKAHEAD_M = 0.35
+"""Least look-ahead, near bends and at low speed."""
+LOOKAHEAD_S = 0.6
+"""Look-ahead on a straight, as time at the speed that is permitted there: steady with commands up to 0.52 * 0.6 s late."""
+ENTERED_M = 0.35
+"""A robot this near to the path's first point is on the path."""
+SLOW_AFTER_BEND_M = 0.35
+"""A bend's speed holds so far beyond it."""
 SHARP_CORNER_RAD = math.radians(60)
 """Corners from here on are turned in place."""
 BEND_RAD = math.radians(10)
@@ -84,7 +90,7 @@ class PathTracker:
         """Return the command for this pose when the first `released` points may be driven."""
         released = max(1, min(released, len(self._path)))
         from_start_m = math.dist(self._path[0], (pose.x, pose.y))
-        if not self._entered and from_start_m > LOOKAHEAD_M:
+        if not self._entered and from_start_m > ENTERED_M:
             vx, wz = self._pursue(pose, self._path[0], self._speed(from_start_m))
             return Step(vx, wz, 0, arrived=False, waiting=False, off_path_m=from_start_m)
         self._entered = True
@@ -150,12 +156,12 @@ class PathTracker:
         speed = min(self._limits.speed_mps, math.sqrt(hardest * max(left_m, 0.0)))
         for at_m, bend_mps in self._bends:
             to_bend_m = at_m - self._progress_m
-            if to_bend_m > -LOOKAHEAD_M:
+            if to_bend_m > -SLOW_AFTER_BEND_M:
                 speed = min(speed, math.sqrt(bend_mps**2 + hardest * max(0.0, to_bend_m)))
         return max(speed, 0.02)
 
     def _lookahead_m(self, speed: float) -> float:
-        """Return how far ahead to steer for: farther when fast, but not beyond a bend until it is near, lest it be cut."""
+        """Return how far ahead to steer for: farther at speed, but not beyond a bend until it is near, lest it be cut."""
         to_bend_m = min((at_m - self._progress_m for at_m, _ in self._bends if at_m > self._progress_m), default=math.inf)
         return max(LOOKAHEAD_M, min(LOOKAHEAD_S * speed, to_bend_m))
 

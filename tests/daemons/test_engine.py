@@ -24,13 +24,15 @@ from fleet_market.daemons import engine as engine_module
 from fleet_market.daemons.engine import Engine
 from fleet_market.daemons.zone import Zone, ZoneConfig
 from fleet_market.errors import ClockError, InputError, LedgerMismatchError, PlaceError, StoreError
-from fleet_market.ids import RobotId, RouteId
+from fleet_market.ids import MAIN_ZONE, MessageId, RobotId, RouteId
 from fleet_market.ledger.heads import NS_PER_DAY
 from fleet_market.market import Market, ReplayError, Send, order_faults, replay
 from fleet_market.market.outcome import Outcome
+from fleet_market.ports import Delivery
 from fleet_market.protocol import topics
+from fleet_market.protocol.envelope import Envelope, encode
 from fleet_market.protocol.gate import Gate, Limits
-from fleet_market.protocol.messages import Receipt, Reroute
+from fleet_market.protocol.messages import Receipt, Reroute, Route, RouteRequest, WirePose
 from fleet_market.testing.market_load import MarketLoad, Yard
 
 ROOT = Path(__file__).parents[2]
@@ -256,6 +258,49 @@ async def test_what_follows_from_nothing_stored_waits_for_no_commit_and_is_ackno
         assert len(wire.sent) > 1
         assert set(acknowledged[:-1]) == {"stored"}
         assert acknowledged[-1] == "told"
+
+
+class Floor:
+    """Stands for a traffic control that grants at once."""
+
+    def request(self, robot, body, now_ns):
+        route = Route(request=body.request, route=RouteId("w1"), served=True, points=(), stops=(), released=0, reason="")
+        return [(robot, route)]
+
+
+class Line(Wire):
+    """Delivers a robot's request for a way as soon as somebody listens."""
+
+    def waiting(self):
+        return 0
+
+    async def deliveries(self):
+        body = RouteRequest(request=MessageId("q1"), pose=WirePose(x=0.0, y=0.0, yaw=0.0), stops=())
+        asked = Envelope(id=MessageId("m1"), ts=0, src=RobotId("r1"), body=body)
+        yield Delivery(topics.from_robot(RobotId("r1"), MAIN_ZONE, "route"), encode(asked), lambda: None)
+        await asyncio.Event().wait()
+
+
+async def test_after_a_start_no_way_is_granted_before_robots_hear_that_the_old_ones_are_void(tmp_path):
+    line, opened, granted = Line(), topics.zone(MAIN_ZONE, "auctioneer"), topics.to_robot(RobotId("r1"), "route")
+    with open_store(tmp_path / "m.db") as store:
+        async with StoreWriter(store) as writer:
+            disk = SlowDisk(writer)
+            config = ZoneConfig(Yard(), zone=MAIN_ZONE, traffic=Floor())
+            zone = Zone(config, store, disk, WallClock(), Guard(Gate(Limits())))
+            zone.recover()
+            running = asyncio.create_task(zone.run(line))
+            for _ in range(50):
+                await asyncio.sleep(0)  # whatever would be sent before the commit has left by now
+            assert line.sent == []
+            disk.done.set()
+            async with asyncio.timeout(60):
+                while granted not in (told := [topic for topic, _ in line.sent]):
+                    line.used.clear()
+                    await line.used.wait()
+            running.cancel()
+            await asyncio.wait([running])
+    assert told.index(opened) < told.index(granted)
 
 
 async def test_a_repeated_input_gets_its_answer_again_even_when_memory_has_forgotten_it(tmp_path, monkeypatch):

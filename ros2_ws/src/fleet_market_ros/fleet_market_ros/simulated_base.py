@@ -25,12 +25,13 @@ from fleet_market_sim import SimRobotState, SimWorld
 
 log = logging.getLogger("simulator")
 
+HOLD_WALL_S = 0.35
+"""Longest wait for the command of a robot that is driving, so that a slow machine slows time, not control. Shorter than the
+0.5 s after which a robot takes its odometry for stale: that of all others comes late by it."""
 DEAD_MAN_S = 0.3
 """The base brakes this long after the last command (simulation time) ..."""
-DEAD_MAN_WALL_S = 1.0
-"""... and after this long of wall time, whatever the simulation's clock does."""
-HOLD_WALL_S = 0.5
-"""Longest wait for the command of a robot that is driving, so that a slow machine slows time, not control."""
+DEAD_MAN_WALL_S = 2.0
+"""... and after this long of wall time, whatever the simulation's clock does: more than the holds before `DEAD_MAN_S`."""
 FRESH_NS = 60_000_000
 """A driving robot must have answered the odometry before the newest; else its control loop falls behind."""
 
