@@ -324,15 +324,16 @@ async def _simulator(folder: Path, port: int, robots: list[FleetRobot]) -> Async
     """Run PyBullet with some robots of the fleet behind ROS 2 topics, in a ROS domain that this process joins."""
     from fleet_market_ros import discovery  # noqa: PLC0415 - needs rclpy
 
-    ours = discovery.loopback_environment(discovery.free_domain_id(), folder / "ros")
-    os.environ.update(ours)
     told = yaml.safe_load(FLEET.read_text())
     told["robots"] = [one for one in told["robots"] if one["id"] in {robot.id for robot in robots}]
     told["map"] = str(MAP)
     (folder / "simulated.yaml").write_text(yaml.safe_dump(told))
     command = [sys.executable, "-m", "fleet_market_ros.simulator", "--fleet", str(folder / "simulated.yaml"), "--map"]
     command += [str(MAP), "--mqtt", f"127.0.0.1:{port}", "--speed", "1", "--seed", "1", "--out", str(folder / "sim")]
-    async with Supervisor(folder / "logs", lambda _name, _code: None) as supervisor:
-        supervisor.start(Program("simulator", command, ours, ready="READY"))
-        await supervisor.wait_ready(["simulator"], timeout_s=4 * PATIENCE_S)
-        yield
+    with discovery.claimed_domain_id() as domain:
+        ours = discovery.loopback_environment(domain, folder / "ros")
+        os.environ.update(ours)
+        async with Supervisor(folder / "logs", lambda _name, _code: None) as supervisor:
+            supervisor.start(Program("simulator", command, ours, ready="READY"))
+            await supervisor.wait_ready(["simulator"], timeout_s=4 * PATIENCE_S)
+            yield

@@ -199,9 +199,12 @@ async def floor(folder: Path, count: int, *, speed: float, composed: str = "") -
     program = mosquitto_adapter.install(Path(".cache/mosquitto"), say=print)
     port, deaths = mosquitto_adapter.free_port(), list[str]()
     where = f"127.0.0.1:{port}"
-    environment = {KEYS_VARIABLE: ""} | discovery.loopback_environment(discovery.free_domain_id(), folder / "ros")
     seen = Seen(tuple(names))
-    async with Supervisor(folder / "logs", lambda name, code: deaths.append(f"{name} ({code})")) as supervisor:
+    async with contextlib.AsyncExitStack() as stack:
+        domain = stack.enter_context(discovery.claimed_domain_id())
+        environment = {KEYS_VARIABLE: ""} | discovery.loopback_environment(domain, folder / "ros")
+        supervisor = Supervisor(folder / "logs", lambda name, code: deaths.append(f"{name} ({code})"))
+        await stack.enter_async_context(supervisor)
         config = mosquitto_adapter.write_config(folder / "mosquitto", port)
         supervisor.start(Program("mosquitto", [str(program.path), "-c", str(config)], program.environment()))
         files = ["--fleet", str(folder / "fleet.yaml")]

@@ -43,6 +43,24 @@ class InputError(FleetMarketError, ValueError):
         super().__init__(f"{source}: {field} was {value!r}: {mend}")
 
 
+class UnreadableError(InputError):
+    """A file that a user names cannot be read.
+
+    Parameters
+    ----------
+    path : object
+        The file.
+    error : OSError
+        What came of the attempt.
+    mend : str, optional
+    """
+
+    def __init__(self, path: object, error: OSError, mend: str = "name a file that can be read") -> None:
+        why = error.strerror or str(error)
+        super().__init__(str(path), "file", why, mend)
+        self.args = (f"{path}: cannot be read: {why}: {mend}",)
+
+
 class PlaceError(InputError):
     """A place cannot be used: outside of the map, occupied, or cut off from the fleet."""
 

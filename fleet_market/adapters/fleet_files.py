@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from fleet_market.adapters.map_files import load_yaml
 from fleet_market.body import Pose, RobotType
 from fleet_market.contracts import MarketTerms
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 from fleet_market.ids import CustomerId, Identifier, OrderId, OwnerId, PartyName, RobotId, ZoneId
 from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
@@ -125,7 +125,7 @@ def load_orders(path: Path) -> list[OrderRow]:
                 raise InputError(source, "line 1", ",".join(header), mend)
             rows = [_order(row, source, reader.line_num) for row in reader]
     except OSError as error:
-        raise InputError(source, "file", error.strerror or str(error), "name a file that can be read") from None
+        raise UnreadableError(source, error) from None
     except UnicodeDecodeError as error:
         raise InputError(source, f"byte {error.start}", "not UTF-8", "save the file as UTF-8") from None
     except csv.Error as error:

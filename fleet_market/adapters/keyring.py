@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from fleet_market.adapters.guard import Guard, TlsFiles
 from fleet_market.adapters.private_files import read_private, write_file
-from fleet_market.errors import InputError, ProtocolError
+from fleet_market.errors import InputError, ProtocolError, UnreadableError
 from fleet_market.ids import DidKey, OwnerId
 from fleet_market.oracle.evidence import signature_fault
 from fleet_market.protocol.did import decode_did, encode_did
@@ -175,7 +175,7 @@ def read_register(path: Path, anchor: DidKey) -> Register:
             raise InputError(str(path), "size", path.stat().st_size, f"use at most {MAX_REGISTER_BYTES} bytes")
         signature, rest = read_signature(path.read_bytes())
     except OSError as error:
-        raise InputError(str(path), "file", error.strerror, "copy the register there") from None
+        raise UnreadableError(path, error, "copy the register there") from None
     except ProtocolError:
         raise InputError(str(path), "first line", "no signature", "use the file that `fleet-market keys` wrote") from None
     if not Verifier()(decode_did(anchor), signature, to_sign(REGISTER_CONTEXT, rest)):

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 from fleet_market.maps.grid import OccupancyGrid
 
 MAX_CELLS = 64_000_000
@@ -34,7 +34,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(str(path), "file", error.strerror or str(error), "name a file that can be read") from None
+        raise UnreadableError(path, error) from None
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"byte {error.start}", "not UTF-8", "save the file as UTF-8") from None
     except yaml.YAMLError as error:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 
 MAX_BYTES = 1_000_000
 
@@ -28,7 +28,7 @@ def load_memory(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(str(path), "file", error.strerror or str(error), "name a file that can be read") from None
+        raise UnreadableError(path, error) from None
     except ValueError as error:
         raise InputError(str(path), "file", str(error), mend) from None
     if not isinstance(data, dict):

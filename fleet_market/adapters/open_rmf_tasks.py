@@ -18,7 +18,7 @@ from typing import Any
 from fleet_market.adapters.fleet_files import ORDER_COLUMNS, load_orders
 from fleet_market.adapters.foreign import Fields, Note
 from fleet_market.adapters.open_rmf import Graph
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 
 WRAPPERS = ("dispatch_task_request", "robot_task_request")
 MAX_REQUESTS = 100_000
@@ -98,7 +98,7 @@ def _load(path: Path) -> list[Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(str(path), "file", error.strerror or str(error), "name a file that can be read") from None
+        raise UnreadableError(path, error) from None
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"byte {error.start}", "not UTF-8", "save the file as UTF-8") from None
     except json.JSONDecodeError as error:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 
 PRIVATE, PUBLIC = 0o600, 0o644
 
@@ -39,9 +39,7 @@ def read_private(path: Path) -> bytes:
         others = path.stat().st_mode & 0o077
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            str(path), "file", error.strerror, "make it with `fleet-market keys issue`, or copy it there"
-        ) from None
+        raise UnreadableError(path, error, "make it with `fleet-market keys issue`, or copy it there") from None
     if others:
         raise InputError(
             str(path), "permissions", oct(path.stat().st_mode & 0o777), f"others can read it: chmod 600 {path}"

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fleet_market.adapters.logs import LogFormat, LogLevel
 from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.adapters.stores import is_postgres
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 
 DEFAULT_MQTT = "127.0.0.1:1883"
 AGE_DAYS = 90.0
@@ -92,7 +92,7 @@ def read_file(path: Path) -> dict[str, Setting]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(str(path), "file", error.strerror, "name a TOML file that can be read") from None
+        raise UnreadableError(path, error, "name a TOML file that can be read") from None
     except ValueError as error:
         raise InputError(str(path), "file", str(error), "write TOML: lines like metrics = 9464") from None
     content |= {f"retention_{key}": value for key, value in _table(content, "retention", path).items()}

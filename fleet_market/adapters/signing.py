@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from fleet_market.errors import InputError
+from fleet_market.errors import InputError, UnreadableError
 
 MAKE_ONE = "make one: openssl genpkey -algorithm ed25519 -out FILE; chmod 600 FILE"
 
@@ -34,7 +34,7 @@ class Ed25519Signer:
         try:
             content, mode = path.read_bytes(), path.stat().st_mode
         except OSError as error:
-            raise InputError(str(path), "key file", error.strerror, MAKE_ONE) from None
+            raise UnreadableError(path, error, MAKE_ONE) from None
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise InputError(
                 str(path), "permissions", oct(stat.S_IMODE(mode)), "nobody else may read a private key: chmod 600"

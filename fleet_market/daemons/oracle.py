@@ -52,6 +52,7 @@ from fleet_market.protocol.messages import (
     TelemetryRecord,
 )
 from fleet_market.protocol.registry import Role
+from fleet_market.units import NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,9 @@ FEE_UC = 100_000
 """Usual fee of a quote, 0.1 credits [assumption]."""
 SAY_AGAIN_S = 2.0
 """Terms are said again so often until the market has taken note of them."""
-LOOK_S = 5.0
-"""How often the oracle asks where the robots are (wall time) [assumption: about as often as batches]."""
+LOOK_S, LOOK_NS = 5, 5 * NS_PER_S
+"""How often the oracle asks where the robots are: of the wall clock or of market time, whichever passes sooner, for a
+simulation may hurry; at most every second [assumption: about as often as batches]."""
 LEAVE_TIMEOUT_S = 2.0
 MAX_HEARD = 5_000
 """Observations and pages of batches that wait for their turn; beyond, they are passed over [assumption: with the longest
@@ -180,9 +182,13 @@ class Oracle:
     async def _look(self, transport: Transport) -> None:
         """Ask the market now and then where the robots are."""
         while True:
+            looked_ns = self._now_ns
             with contextlib.suppress(BrokerError):
                 await self._say(transport, "status", StatusRequest(what="robots"))
-            await asyncio.sleep(LOOK_S)
+            for _ in range(LOOK_S):
+                await asyncio.sleep(1.0)
+                if self._now_ns - looked_ns >= LOOK_NS:
+                    break
 
     async def _see(self, transport: Transport, page: StatusReply) -> None:
         for view in page.robots:

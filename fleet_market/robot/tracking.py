@@ -33,7 +33,7 @@ TURN_FROM_RAD, TURN_UNTIL_RAD = 0.8, 0.06
 """A heading error beyond the first is turned away in place, down to the second."""
 TURN_GAIN_PER_S = 2.0
 REACHED_M = 0.03
-PASSED_M = 0.02
+"""A robot this near to a point, along the path, is at it."""
 WINDOW_M = 1.0
 """How far ahead of the last progress the robot is looked for on its path."""
 BRAKING_SHARE = 0.7
@@ -106,7 +106,7 @@ class PathTracker:
         return Step(vx, wz, self._passed(), arrived=False, waiting=False, off_path_m=off_path)
 
     def _passed(self) -> int:
-        return bisect_right(self._at, self._progress_m + PASSED_M)
+        return bisect_right(self._at, self._progress_m + REACHED_M + 1e-9)
 
     def _find_turns(self) -> tuple[list[float], list[tuple[float, float]]]:
         """Return where the path has sharp corners, and where it bends, with the speed for each bend."""

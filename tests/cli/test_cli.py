@@ -100,7 +100,11 @@ def test_refusals_name_field_value_and_mend(market):
         (("order", "post", "o1", *ORDER[:-1], "free"), 2, "decimal number"),
         (("order", "post", "o1", *ORDER, "--as", "Ann"), 2, "lower-case"),
         (("why", "o1", "--mqtt", "127.0.0.1:1", "--timeout", "1"), 4, "no MQTT broker answers at 127.0.0.1:1"),
-        (("broker", "--fleet", "none.yaml", "--database", "x.db"), 2, "none.yaml: file was 'No such file"),
+        (
+            ("broker", "--fleet", "none.yaml", "--database", "x.db"),
+            2,
+            "none.yaml: cannot be read: No such file or directory: name a file",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_line_and_its_exit_code(arguments, code, says, tmp_path):

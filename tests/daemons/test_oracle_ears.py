@@ -5,6 +5,7 @@ import contextlib
 import threading
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,11 +45,13 @@ from fleet_market.protocol.messages import (
     RecordLeg,
     RobotView,
     StatusReply,
+    StatusRequest,
     TelemetryRecord,
     WirePose,
 )
 from fleet_market.protocol.messages.telemetry import MAX_RECORD_LEGS
 from fleet_market.protocol.telemetry import GENESIS, record_hash
+from fleet_market.testing.simulation import virtual_time
 
 ZONE, CREDIT, S = ZoneId("main"), 10**6, 10**9
 QUOTE = FairQuote(
@@ -294,6 +297,22 @@ async def test_questions_are_answered_while_a_batch_is_heard_and_what_comes_mean
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+
+
+@pytest.mark.parametrize(("speed", "looks"), [(0, 12), (1, 12), (3, 30), (100, 60)])
+def test_robots_are_looked_at_by_market_time_which_a_simulation_may_hurry(speed, looks):
+    async def minute(_):
+        wire = Wire()
+        serving = asyncio.create_task(Oracle(OracleConfig("127.0.0.1", 1), Told()).serve(wire))
+        for second in range(60):
+            if speed:
+                wire.bring(topics.view("main", "order"), OrderEvent(view=view(OrderState.OPEN)), second * speed * S)
+            await asyncio.sleep(1.0)
+        assert not serving.done()
+        return [wire.said.get_nowait() for _ in range(wire.said.qsize())]
+
+    said = virtual_time.run(minute)
+    assert sum(isinstance(body, StatusRequest) for body in said) == pytest.approx(looks, abs=1)
 
 
 def record(seq, previous, energy_j=100.0, robot="r1"):

@@ -107,4 +107,4 @@ def test_a_way_through_a_wall_is_found_with_a_map_alone(hall, length_m, seconds,
 
 def test_a_map_that_is_not_there_ends_the_start_with_its_name(tmp_path):
     told = cli("oracle", "--map", tmp_path / "none.yaml", code=2)
-    assert "none.yaml: file was 'No such file or directory'" in told
+    assert "none.yaml: cannot be read: No such file or directory: name a file" in told

@@ -52,6 +52,13 @@ def _tool():
         pytest.skip(f"{missing} is not installed: it comes with ROS 2 (apt install ros-jazzy-ros-base), not as a wheel")
 
 
+@pytest.fixture
+def environment(tmp_path):
+    """A ROS domain of this test's own."""
+    with discovery.claimed_domain_id() as domain:
+        yield os.environ | discovery.loopback_environment(domain, tmp_path / "ros")
+
+
 def show_arguments(name):
     command = ["ros2", "launch", str(ROOT / "launch" / f"{name}.launch.py"), "--show-args"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
@@ -68,12 +75,11 @@ def test_the_tool_lists_every_argument_with_what_it_is(name):
 
 
 @pytest.mark.timeout(240)
-async def test_a_simulated_fleet_of_two_is_launched_becomes_active_and_ends_by_one_sigint(tmp_path):
+async def test_a_simulated_fleet_of_two_is_launched_becomes_active_and_ends_by_one_sigint(tmp_path, environment):
     fleet = yaml.safe_load(FLEET.read_text())
     fleet["map"], fleet["robots"] = str(ROOT / "launch/maps/warehouse.yaml"), fleet["robots"][:2]
     file, out = tmp_path / "two.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump(fleet))
-    environment = os.environ | discovery.loopback_environment(discovery.free_domain_id(), tmp_path / "ros")
     command = ["ros2", "launch", str(ROOT / "launch/sim.launch.py"), f"fleet:={file}", f"out:={out}", "speed:=3.0"]
     command.append(f"mqtt:=127.0.0.1:{mosquitto.free_port()}")
     with (tmp_path / "told").open("wb") as told:

@@ -379,22 +379,27 @@ def sensors(ros):
     return [one for one in ros.node.subscriptions if not one.topic_name.endswith(("clock", "parameter_events"))]
 
 
+def free_domain():
+    with discovery.claimed_domain_id() as number:
+        return number
+
+
 async def test_a_domain_in_use_is_not_free(tmp_path, monkeypatch):
-    domain = discovery.free_domain_id()
+    domain = free_domain()
     for name, value in discovery.loopback_environment(domain, tmp_path).items():
         monkeypatch.setenv(name, value)
     async with Ros("somebody"):
-        assert discovery.free_domain_id() != domain
+        assert free_domain() != domain
     first = discovery.PORT_BASE + discovery.DOMAIN_GAIN * domain
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", first + 11))
-        assert discovery.free_domain_id() != domain
+        assert free_domain() != domain
 
 
 async def test_a_claimed_domain_is_nobody_elses_and_its_nodes_come_up_in_it(tmp_path, monkeypatch, eventually):
     with discovery.claimed_domain_id() as ours, discovery.claimed_domain_id() as theirs:
         assert ours != theirs
-        assert discovery.free_domain_id() not in {ours, theirs}
+        assert free_domain() not in {ours, theirs}
         for name, value in discovery.loopback_environment(ours, tmp_path).items():
             monkeypatch.setenv(name, value)
         async with Ros("one") as one, Ros("other") as other:
@@ -410,7 +415,7 @@ def test_processes_that_look_at_the_same_time_find_different_domains(monkeypatch
     found = set()
     for pid in (1000, 1030, 1060):
         monkeypatch.setattr(discovery.os, "getpid", lambda pid=pid: pid)
-        found.add(discovery.free_domain_id())
+        found.add(free_domain())
     assert len(found) == 3
 
 
@@ -418,7 +423,7 @@ def test_when_every_domain_is_taken_it_says_so(monkeypatch):
     with discovery.claimed_domain_id() as taken:
         monkeypatch.setattr(discovery, "DOMAINS", range(taken, taken + 1))
         with pytest.raises(discovery.NoDomainError, match=f"domains {taken} to {taken} are all in use"):
-            discovery.free_domain_id()
+            free_domain()
 
 
 @pytest.fixture

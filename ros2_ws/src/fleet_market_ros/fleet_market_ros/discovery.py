@@ -60,18 +60,6 @@ def claimed_domain_id() -> Iterator[int]:
         yield domain
 
 
-def free_domain_id() -> int:
-    """Return a ROS domain that nobody on this machine uses or claims now (`claimed_domain_id`).
-
-    Raises
-    ------
-    NoDomainError
-        If there is none.
-    """
-    with claimed_domain_id() as domain:
-        return domain
-
-
 def _claim(domain: int, claim: contextlib.ExitStack) -> bool:
     """Keep the port of `domain` that says whose it is in `claim`, if all of its ports are free."""
     first_port = PORT_BASE + DOMAIN_GAIN * domain
