@@ -1,7 +1,11 @@
 # Every target sets up what it needs. PYTHON may name another interpreter of 3.11 or newer.
 PYTHON ?= python3
 VENV := .venv
+comma := ,
 BIN := $(VENV)/bin
+
+# Where a ROS is sourced the environment sees its packages, and has no wheels of ROS beside them.
+ROS_SOURCED := $(findstring /opt/ros/,$(AMENT_PREFIX_PATH))
 
 # Tests start hundreds of processes: without their bytecode kept, each of them compiles the product anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -12,8 +16,8 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml ros2_ws/src/fleet_market_ros/setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,sim,ros-kilted]' --editable ros2_ws/src/fleet_market_ros
+	$(PYTHON) -m venv $(if $(ROS_SOURCED),--system-site-packages) $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,sim$(if $(ROS_SOURCED),,$(comma)ros-kilted)]' --editable ros2_ws/src/fleet_market_ros
 	touch $@
 
 mosquitto: setup

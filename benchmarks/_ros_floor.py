@@ -27,7 +27,7 @@ from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport
 from fleet_market.adapters.requests import Requester
 from fleet_market.daemons.programs import Program
-from fleet_market.daemons.supervisor import Supervisor
+from fleet_market.daemons.supervisor import ProcessError, Supervisor
 from fleet_market.errors import ProtocolError
 from fleet_market.ids import MAIN_ZONE, CustomerId, OrderId
 from fleet_market.protocol import topics
@@ -267,4 +267,5 @@ async def _start_nodes(supervisor: Supervisor, it: Floor, names: list[str], wher
             program = Program(name, node, it.environment, ready="READY", stage=2, critical=False)
             supervisor.start(program)
             it.nodes[name] = psutil.Process(supervisor.pid(name))
-        await supervisor.wait_ready(names[first : first + BATCH], timeout_s=READY_TIMEOUT_S)
+        for name in await supervisor.wait_ready(names[first : first + BATCH], timeout_s=READY_TIMEOUT_S):
+            raise ProcessError(name, "is not ready", supervisor.log(name))

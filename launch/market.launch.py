@@ -8,9 +8,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-from fleet_market.adapters import mosquitto
-from fleet_market.adapters.mqtt import parse_endpoint
-from fleet_market.daemons.programs import Program, Site, market, oracle
+from fleet_market.daemons.programs import Site, market, mosquitto, oracle
 from fleet_market_ros.launching import Action, essential, path_of, process
 
 ARGUMENTS = (
@@ -18,7 +16,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("map", default_value="", description="Map; empty: the one that the fleet file names."),
     DeclareLaunchArgument("mqtt", default_value="127.0.0.1:1883", description="MQTT broker, HOST:PORT."),
     DeclareLaunchArgument("mosquitto", default_value="true", choices=["true", "false"],
-                          description="Start Mosquitto at that port of the loopback interface."),
+                          description="Start Mosquitto at that port of the loopback interface, with keys by TLS."),
     DeclareLaunchArgument("simulated", default_value="false", choices=["true", "false"],
                           description="Take the time from a simulator's clock on MQTT."),
     DeclareLaunchArgument("seed", default_value="0", description="Draws the ties."),
@@ -41,10 +39,7 @@ def programs(context: LaunchContext) -> list[Action]:
     )
     started = [market(site), oracle(site.fleet.zone, site)]
     if given["mosquitto"] == "true":
-        broker = mosquitto.install(Path(".cache/mosquitto"), say=print)
-        _, port = parse_endpoint(site.mqtt)
-        config = mosquitto.write_config(site.out / "mosquitto", port)
-        started.insert(0, Program("mosquitto", [str(broker.path), "-c", str(config)], broker.environment()))
+        started.insert(0, mosquitto(site, Path(".cache/mosquitto"), print))
     return [action for program in started for action in essential(process(program), program.name)]
 
 

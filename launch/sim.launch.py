@@ -19,6 +19,7 @@ ARGUMENTS = (
     DeclareLaunchArgument("mqtt", default_value="127.0.0.1:1883", description="MQTT broker, HOST:PORT."),
     DeclareLaunchArgument("speed", default_value="1.0", description="How many times real time, 1 to 5."),
     DeclareLaunchArgument("seed", default_value="0", description="Fixes ties and how robots differ from data sheets."),
+    DeclareLaunchArgument("keys", default_value="", description="Folder of keys; empty: unsigned, loopback only."),
     DeclareLaunchArgument("out", default_value="out/fleet", description="Folder for what comes out."),
 )
 
@@ -33,9 +34,10 @@ def floor(context: LaunchContext) -> list[Action]:
         map_file=path_of(context, "map"),
         speed=float(given["speed"]),
         seed=int(given["seed"]),
+        keys=path_of(context, "keys"),
     )
-    shared = {"fleet": given["fleet"], "map": given["map"], "mqtt": given["mqtt"], "out": given["out"]}
-    world = node(simulator(site))
+    shared = {name: given[name] for name in ("fleet", "map", "mqtt", "keys", "out")}
+    world = node(simulator(site), site.keyed)
     return [
         _included("market", {**shared, "simulated": "true", "seed": given["seed"]}),
         *essential(world, "simulator"),

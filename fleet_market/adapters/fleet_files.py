@@ -43,7 +43,9 @@ FLEET_FIELDS = {
 SURFACE_FIELDS = {"class", "corners", "grade", "rolling", "friction"}
 MORE_ORDER_COLUMNS = ("priority", "lateness_per_h", "value", "after", "group")
 """May be left out; an empty field stands for none."""
-ROBOT_FIELDS = {"id", "type", "owner", "start", "soc", "driver"}
+ROBOT_FIELDS = {"id", "type", "owner", "start", "soc", "driver", "parameters"}
+SET_ELSEWHERE = {"robot", "fleet", "map", "mqtt", "memory", "keys", "driver"}
+"""Parameters of a robot's node that whoever starts it sets."""
 T = TypeVar("T", bound=Identifier)
 
 MAX_ROBOTS, MAX_PLACES, MAX_ROWS = 1000, 10_000, 100_000
@@ -238,9 +240,35 @@ def _robots(entries: list[Any], types: Mapping[str, RobotType], source: str) -> 
                 start=None if start == "auto" else _pose(start, source, f"{where}.start"),
                 soc=_number(entry.get("soc", 0.9), source, f"{where}.soc", 0, 1),
                 driver=driver,
+                parameters=_parameters(entry.get("parameters", {}), source, f"{where}.parameters"),
             )
         )
     return tuple(robots)
+
+
+def _parameters(given: object, source: str, where: str) -> dict[str, Any]:
+    """Return parameters of a node, those in mappings with dots in their names, as ROS has them."""
+    found = _flat(given, source, where)
+    for name in sorted(SET_ELSEWHERE & found.keys()):
+        mend = "set it elsewhere in this file, or where the fleet is started"
+        raise InputError(source, f"{where}.{name}", found[name], mend)
+    return found
+
+
+def _flat(given: object, source: str, where: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise InputError(source, where, given, "use a mapping of parameter names and values")
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{rest}": one for rest, one in _flat(value, source, f"{where}.{name}").items()}
+            continue
+        several = value if isinstance(value, list) else [value]
+        if len({type(one) for one in several}) != 1 or not isinstance(several[0], bool | int | float | str):
+            mend = "use a truth value, a number, a text, or a list of one kind of them: ROS has no other parameters"
+            raise InputError(source, f"{where}.{name}", value, mend)
+        found[str(name)] = value
+    return found
 
 
 def _consult(fields: Mapping[str, Any], source: str) -> Consult:

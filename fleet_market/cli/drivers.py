@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.map_files import load_yaml
 from fleet_market.errors import InputError
 from fleet_market.testing.conformance import ROWS, Outcome, Row, check
 from fleet_market.testing.conformance.own_floor import OwnFloor
@@ -47,7 +47,9 @@ def check_driver(
     row: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
     fleet: Annotated[Path | None, typer.Option(help="Fleet file, for a robot of your own.")] = None,
     robot: Annotated[str, typer.Option(help="Its id in the fleet file.")] = "",
-    settings: Annotated[Path | None, typer.Option(help="YAML file with the driver's settings.")] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="YAML file of settings that go before those of the fleet file.")
+    ] = None,
     clear_m: Annotated[float, typer.Option(help="Free floor straight in front of the robot, metres, at least 2.5.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
@@ -89,10 +91,7 @@ def _bench(name: str, fleet: Path | None, robot: str, settings: Path | None, cle
         raise InputError(str(fleet), "robots", robot, "no such robot: give --robot an id of the file")
     if clear_m < OwnFloor.SHORTEST_M:
         raise InputError("command line", "--clear-m", clear_m, f"use at least {OwnFloor.SHORTEST_M} m of free floor")
-    read = {} if settings is None else yaml.safe_load(settings.read_text())
-    if not isinstance(read, dict):
-        raise InputError(str(settings), "the file", type(read).__name__, "use a mapping of settings")
-    setup = drivers.DriverSetup(found.id, found.type, read)
+    setup = drivers.DriverSetup(found.id, found.type, found.driver_settings | (load_yaml(settings) if settings else {}))
     floor = OwnFloor(lambda: factory(setup), clear_m)
     return lambda: floor
 

@@ -29,14 +29,15 @@ from fleet_market.daemons.demo_report import summarise, versions
 from fleet_market.daemons.oracle import FEE_UC, NAME
 from fleet_market.daemons.programs import (
     FLEET_STAGE,
+    LOOPBACK,
     MARKET_STAGE,
-    Program,
     Site,
     fleet_programs,
     market_programs,
+    mosquitto,
     ros_discovery,
 )
-from fleet_market.daemons.supervisor import Supervisor
+from fleet_market.daemons.supervisor import ProcessError, Supervisor
 from fleet_market.errors import FleetMarketError, InputError, PlaceError, ProtocolError, ReplyTimeoutError
 from fleet_market.ids import CustomerId, OrderId, QuoteId, derive
 from fleet_market.maps.grid import OccupancyGrid
@@ -60,7 +61,6 @@ from fleet_market.robot.floor import Floor, build_roadmap, lay_out
 READY_TIMEOUT_S = 90.0
 LOOK_S = 1.0
 FIRST_CUSTOMER = CustomerId("demo")
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,6 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
     out = options.out.resolve()
     _clear(out)
     write_fleet(options.fleet, out / "fleet.yaml", setting.floor.homes, setting.floor.chargers, setting.map)
-    mosquitto = mosquitto_adapter.install(options.mosquitto_folder, say=screen.say)
     port = mosquitto_adapter.free_port()
     address = f"{LOOPBACK}:{port}"
     record = _Record()
@@ -141,18 +140,20 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
         setting.fleet, out / "fleet.yaml", setting.map.resolve(), address, out, seed=options.seed, speed=options.speed
     )
 
+    mqtt_broker = mosquitto(site, options.mosquitto_folder, screen.say)
+    mosquitto_version = mosquitto_adapter.install(options.mosquitto_folder, say=screen.say).version()
+
     def bereaved(name: str, code: int) -> None:
         screen.say(f"{name} died with exit code {code}: its task goes to another robot")
 
     with discovery.claimed_domain_id() as domain_id:
         environment = discovery.loopback_environment(domain_id, out / "logs")
         async with Supervisor(out / "logs", bereaved) as supervisor:
-            config = mosquitto_adapter.write_config(out / "mosquitto", port)
-            supervisor.start(Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment()))
+            supervisor.start(mqtt_broker)
             async with _watched(supervisor):
-                await _start(site, supervisor, environment)
+                robots = await _start(site, supervisor, environment, screen)
                 ready_s = time.monotonic() - begun
-                screen.say(f"{len(setting.fleet.robots)} robots are there after {ready_s:.0f} s; market at MQTT {address}")
+                screen.say(f"{robots} robots are there after {ready_s:.0f} s; market at MQTT {address}")
                 await _trade(setting, port, record, screen, consult=options.consult)
                 wall_s = time.monotonic() - begun
     simulation = json.loads((out / "simulation.json").read_text())
@@ -168,7 +169,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> dict[str, Any]:
         "sim_s": round(simulation["sim_s"], 1),
         "speed": options.speed,
         "seed": options.seed,
-        "versions": versions(mosquitto.version()),
+        "versions": versions(mosquitto_version),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
     draw(Picture(setting.grid, out / "trace.csv", setting.floor.homes, setting.floor.chargers, views), out / "demo.png")
@@ -230,13 +231,19 @@ async def _watched(supervisor: Supervisor) -> Any:
             await watch
 
 
-async def _start(site: Site, supervisor: Supervisor, environment: Mapping[str, str]) -> None:
+async def _start(site: Site, supervisor: Supervisor, environment: Mapping[str, str], screen: Screen) -> int:
+    """Start all, stage by stage; return how many robots are there."""
     programs = [*market_programs(site), *fleet_programs(site, environment, restart=False)]
     for stage in (MARKET_STAGE, FLEET_STAGE):
         some = [program for program in programs if program.stage == stage]
         for program in some:
             supervisor.start(program)
-        await supervisor.wait_ready([program.name for program in some], timeout_s=READY_TIMEOUT_S)
+        late = await supervisor.wait_ready([program.name for program in some], timeout_s=READY_TIMEOUT_S)
+        if len(late) == len(some):
+            raise ProcessError(late[0], "is not ready, nor is any other robot", supervisor.log(late[0]))
+        for name in late:
+            screen.say(f"{name} is not ready, the others go on without it; see {supervisor.log(name)}")
+    return len(some) - len(late)
 
 
 async def _trade(setting: _Setting, port: int, record: _Record, screen: Screen, *, consult: bool) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.adapters.fleet_files import load_fleet, write_fleet
 from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.adapters.map_files import load_map
+from fleet_market.adapters.mqtt import parse_endpoint
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId, ZoneId
 from fleet_market.robot.fleet import Fleet
@@ -26,6 +28,7 @@ from fleet_market.robot.floor import TRACKING_MARGIN_M, Floor, lay_out
 READY = "READY"
 """What a program of the market says when it serves."""
 MARKET_STAGE, FLEET_STAGE = 1, 2
+LOOPBACK = "127.0.0.1"
 ROS_PACKAGE = "fleet_market_ros"
 FIRST_RESTART_S, MAX_RESTART_S = 1.0, 30.0
 OLD_S = 60.0
@@ -183,6 +186,37 @@ def ros_discovery() -> Any:
         raise FleetMarketError(f"robots need ROS 2 and their nodes ({error}): {mend}") from None
 
 
+def mosquitto(site: Site, folder: Path, say: Callable[[str], None]) -> Program:
+    """Return the site's MQTT broker, on the loopback interface, with TLS where the site has keys.
+
+    It writes below the site's own folder alone: the folder of keys may serve another broker at the same time.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is unpacked if the machine has none.
+    say : callable
+        Takes lines for the user.
+
+    Raises
+    ------
+    InputError
+        If the folder of keys has none of a broker.
+    """
+    own, tls = site.out / "mosquitto", None
+    if site.keys is not None:
+        from fleet_market.adapters.key_folder import broker_tls  # noqa: PLC0415 - see guard_for
+
+        tls = replace(broker_tls(site.keys, LOOPBACK), pid=own / "mosquitto.pid")
+        if not tls.certificate.exists():
+            mend = "use the operator's folder, or a broker that runs, with mqtt"
+            raise InputError(str(site.keys), "keys of the MQTT broker", "not there", mend)
+    found = mosquitto_adapter.install(folder, say=say)
+    _, port = parse_endpoint(site.mqtt)
+    config = mosquitto_adapter.write_config(own, port, tls=tls)
+    return Program("mosquitto", [str(found.path), "-c", str(config)], found.environment())
+
+
 def market(site: Site) -> Program:
     """Return the market daemon of the site's zone."""
     command = [sys.executable, "-m", "fleet_market", "broker", "--fleet", str(site.file), "--seed", str(site.seed)]
@@ -201,22 +235,25 @@ def oracle(zone: ZoneId, site: Site) -> Program:
 
 
 def simulator(site: Site) -> RosNode:
-    """Return the PyBullet world with all robots of the fleet in it."""
+    """Return the PyBullet world with all robots of the fleet in it; whom Nav2 drives, a stand-in of it drives there."""
     arguments = ["--fleet", str(site.file), "--map", str(site.map), "--mqtt", site.mqtt, "--out", str(site.out)]
-    return RosNode("simulator", arguments=[*arguments, "--speed", str(site.speed), "--seed", str(site.seed)])
+    arguments += ["--speed", str(site.speed), "--seed", str(site.seed)]
+    by_nav2 = [robot.id for robot in site.fleet.robots if (site.driver or robot.driver) == "nav2"]
+    return RosNode("simulator", arguments=[*arguments, "--nav2", ",".join(by_nav2)] if by_nav2 else arguments)
 
 
 def robot_agent(site: Site, robot: RobotId) -> RosNode:
     """Return the node of one robot."""
-    (own,) = (entry.driver for entry in site.fleet.robots if entry.id == robot)
+    (own,) = (entry for entry in site.fleet.robots if entry.id == robot)
     parameters = {
+        **own.parameters,
         "robot": str(robot),
         "fleet": str(site.file),
         "map": str(site.map),
         "mqtt": site.mqtt,
         "memory": str(site.out / "memory" / f"{robot}.json"),
         "keys": site.keyed[KEYS_VARIABLE],
-        "driver": site.driver or own,
+        "driver": site.driver or own.driver,
     }
     return RosNode("robot_agent", robot.ros_namespace, parameters)
 

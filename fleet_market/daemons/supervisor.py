@@ -128,28 +128,38 @@ class Supervisor:
                 raise ProcessError(program.name, f"cannot be started: {error}", self.log(program.name)) from None
         self._programs[program.name] = (program, process)
 
-    async def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> None:
-        """Wait until the programs have said that they are ready.
+    async def wait_ready(self, names: Sequence[str], *, timeout_s: float) -> list[str]:
+        """Wait until the programs have said that they are ready, and watch over all of them meanwhile.
+
+        Returns
+        -------
+        list of str
+            Those that are not critical, and were not ready in time or have died for good.
 
         Raises
         ------
         ProcessError
-            If one dies before, or is not ready in time.
+            If a critical program dies, or is not ready in time.
         """
         waiting = list(names)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while waiting:
+                while any(not self._is_gone(name) for name in waiting):
+                    self._look_after()
                     waiting = [name for name in waiting if not self._is_ready(name)]
                     await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise ProcessError(waiting[0], f"was not ready after {timeout_s:g} s", self.log(waiting[0])) from None
+        for name in waiting:
+            if self._programs[name][0].critical:
+                raise ProcessError(name, f"was not ready after {timeout_s:g} s", self.log(name))
+        return waiting
+
+    def _is_gone(self, name: str) -> bool:
+        """Return whether a program has died that nobody starts again, and that has been told."""
+        return name in self._reported and not self._programs[name][0].restart
 
     def _is_ready(self, name: str) -> bool:
         program, process = self._programs[name]
-        if (code := process.poll()) is not None:
-            raise ProcessError(name, f"ended at its start with exit code {code}", self.log(name))
-        return not program.ready or self._has_said(name, program.ready.encode())
+        return process.poll() is None and (not program.ready or self._has_said(name, program.ready.encode()))
 
     def _has_said(self, name: str, wanted: bytes) -> bool:
         """Search the next part of a log; parts overlap, so that none splits what is wanted."""
@@ -171,20 +181,24 @@ class Supervisor:
         """
         ticks = 0
         while True:
-            for name, (program, process) in self._programs.items():
-                code = process.poll()
-                if code is None or name in self._reported:
-                    continue
-                self._reported.add(name)
-                if program.critical:
-                    raise ProcessError(name, f"died with exit code {code}", self.log(name))
-                self._again_s[name] = time.monotonic() + self._backoffs[name].died(time.monotonic())
-                self._on_death(name, code)
-            self._restart_due()
+            self._look_after()
             if ticks % round(SAMPLE_S / POLL_S) == 0:
                 self._measure()
             ticks += 1
             await asyncio.sleep(POLL_S)
+
+    def _look_after(self) -> None:
+        """Report who has died since the last look, and start again who is to be; raises `ProcessError` as `watch`."""
+        for name, (program, process) in self._programs.items():
+            code = process.poll()
+            if code is None or name in self._reported:
+                continue
+            if program.critical:
+                raise ProcessError(name, f"died with exit code {code}", self.log(name))
+            self._reported.add(name)
+            self._again_s[name] = time.monotonic() + self._backoffs[name].died(time.monotonic())
+            self._on_death(name, code)
+        self._restart_due()
 
     def _restart_due(self) -> None:
         for name in [n for n in self._reported if self._programs[n][0].restart]:

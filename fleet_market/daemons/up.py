@@ -9,12 +9,14 @@ from pathlib import Path
 
 from fleet_market.adapters import mosquitto as mosquitto_adapter
 from fleet_market.daemons.programs import (
+    LOOPBACK,
     MARKET_STAGE,
     READY,
     Program,
     Site,
     fleet_programs,
     market_programs,
+    mosquitto,
     recorder,
     ros_discovery,
 )
@@ -22,7 +24,6 @@ from fleet_market.daemons.supervisor import Supervisor, tail
 from fleet_market.errors import InputError
 
 READY_TIMEOUT_S = 90.0
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,10 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
     if options.record is not None and options.record.exists():
         raise InputError("up", "record", options.record, "name a file that does not exist yet")
     discovery = ros_discovery()
-    port = mosquitto_adapter.free_port()
     site = Site.of(
         options.fleet,
         options.out,
-        mqtt=options.mqtt or f"{LOOPBACK}:{port}",
+        mqtt=options.mqtt or f"{LOOPBACK}:{mosquitto_adapter.free_port()}",
         map_file=options.map,
         simulated=options.simulated,
         seed=options.seed,
@@ -111,19 +111,15 @@ async def run_up(options: UpOptions, say: Callable[[str], None]) -> None:
             command = recorder(options.record).command(site.out / "parameters")
             programs.append(Program("recorder", command, environment, READY, critical=False, stage=MARKET_STAGE))
         if options.mqtt is None:
-            programs.append(_own_broker(options, site, port, say))
+            programs.append(mosquitto(site, options.mosquitto_folder, say))
         for stage in sorted({program.stage for program in programs}):
             names = [program.name for program in programs if program.stage == stage]
             for program in programs:
                 if program.name in names:
                     supervisor.start(program)
-            await supervisor.wait_ready(names, timeout_s=READY_TIMEOUT_S)
-            say(f"ready: {', '.join(names)}")
+            late = await supervisor.wait_ready(names, timeout_s=READY_TIMEOUT_S)
+            say(f"ready: {', '.join(name for name in names if name not in late) or 'none'}")
+            for name in late:
+                say(f"{name} is not ready, the others go on without it:\n{tail(logs / f'{name}.log')}")
         say(f"market at MQTT {site.mqtt}, zone {site.fleet.zone}; logs in {logs}; Ctrl-C ends everything")
         await supervisor.watch()
-
-
-def _own_broker(options: UpOptions, site: Site, port: int, say: Callable[[str], None]) -> Program:
-    mosquitto = mosquitto_adapter.install(options.mosquitto_folder, say=say)
-    config = mosquitto_adapter.write_config(site.out / "mosquitto", port)
-    return Program("mosquitto", [str(mosquitto.path), "-c", str(config)], mosquitto.environment())

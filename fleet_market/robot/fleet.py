@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fleet_market.body import Pose, RobotType
 from fleet_market.contracts import MarketTerms
@@ -12,6 +14,23 @@ from fleet_market.maps.surfaces import Area
 from fleet_market.pricing import Tariff
 from fleet_market.protocol.messages import Place
 from fleet_market.robot.advice import Consult
+
+DRIVER_SETTINGS = "driver_settings."
+"""What the parameters of a robot's node begin with that are settings of its driver."""
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with dots in their names as mappings in mappings; a name that is both keeps its mapping."""
+    found: dict[str, Any] = {}
+    for name, value in sorted(flat.items()):
+        *above, last = name.split(".")
+        place = found
+        for part in above:
+            if not isinstance(place.get(part), dict):
+                place[part] = {}
+            place = place[part]
+        place[last] = value
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,14 @@ class FleetRobot:
     soc: float
     driver: str = "base"
     """What moves it, by name; `fleet-market driver list` shows them."""
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """More parameters of its ROS node, as ``driver_settings.scale``: truth values, numbers, texts and lists of them."""
+
+    @property
+    def driver_settings(self) -> dict[str, Any]:
+        """The settings of its driver, by name."""
+        found = {name for name in self.parameters if name.startswith(DRIVER_SETTINGS)}
+        return nested({name.removeprefix(DRIVER_SETTINGS): self.parameters[name] for name in found})
 
 
 @dataclass(frozen=True, slots=True)

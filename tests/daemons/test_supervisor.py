@@ -150,6 +150,40 @@ async def test_a_program_that_ends_at_once_is_missing_or_never_ready_is_a_clear_
             await supervisor.wait_ready(["mute"], timeout_s=0.3)
 
 
+async def test_who_is_not_ready_is_named_and_keeps_nobody_else_from_his_work(tmp_path):
+    deaths = []
+    async with Supervisor(tmp_path, lambda *death: deaths.append(death)) as supervisor:
+        supervisor.start(python("robot", WAIT, critical=False, stage=1))
+        supervisor.start(python("mute", "import time; time.sleep(600)", critical=False, stage=1))
+        supervisor.start(python("broken", "raise SystemExit(2)", critical=False, stage=1))
+        assert await supervisor.wait_ready(["robot", "mute", "broken"], timeout_s=5.0) == ["mute", "broken"]
+        assert deaths == [("broken", 2)]
+        assert await supervisor.wait_ready(["broken"], timeout_s=600) == ["broken"], "nobody waits for the dead"
+
+
+async def test_a_critical_program_that_dies_while_others_are_awaited_is_an_error_at_once(tmp_path):
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
+        supervisor.start(python("market", WAIT))
+        await supervisor.wait_ready(["market"], timeout_s=60)
+        supervisor.start(python("robot", "import time; time.sleep(600)", critical=False, stage=1))
+        waiting = asyncio.create_task(supervisor.wait_ready(["robot"], timeout_s=600))
+        os.kill(supervisor.pid("market"), signal.SIGKILL)
+        with pytest.raises(ProcessError, match="market died with exit code -9"):
+            await asyncio.wait_for(waiting, 60)
+
+
+async def test_a_robot_that_dies_at_its_start_is_started_again_and_becomes_ready(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "FIRST_RESTART_S", 0.01)
+    once = (
+        f"import pathlib, sys; f = pathlib.Path({str(tmp_path / 'been')!r}); f.exists() or (f.touch(), sys.exit(3)); {WAIT}"
+    )
+    deaths = []
+    async with Supervisor(tmp_path, lambda *death: deaths.append(death)) as supervisor:
+        supervisor.start(python("robot", once, critical=False, restart=True))
+        assert await supervisor.wait_ready(["robot"], timeout_s=60) == []
+    assert deaths == [("robot", 3)]
+
+
 async def test_killing_the_supervisor_leaves_no_child(tmp_path, eventually):
     code = f"""
 import asyncio, pathlib, sys

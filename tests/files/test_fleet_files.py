@@ -88,6 +88,10 @@ def test_a_fleet_file_is_read_exactly(tmp_path):
         ("soc: 0.5", "soc: 1.5", "robots[0].soc", "0 to 1"),
         ("id: amr-2", "id: amr_1", "robots[1].id", "same ROS namespace"),
         ("id: amr-2", "id: 2amr", "robots[1].id", "starting with a letter"),
+        ("soc: 0.5", "parameters: [1]", "robots[0].parameters", "mapping of parameter names"),
+        ("soc: 0.5", "parameters: {mqtt: here}", "robots[0].parameters.mqtt", "set it elsewhere"),
+        ("soc: 0.5", "parameters: {a: {b: [1, x]}}", "robots[0].parameters.a.b", "a list of one kind of them"),
+        ("soc: 0.5", "parameters: {a: null}", "robots[0].parameters.a", "a list of one kind of them"),
         ('start: "5;5;0.5"', "start: here", "robots[0].start", "x;y"),
     ],
 )
@@ -112,6 +116,18 @@ def test_a_type_without_the_newer_fields_of_wear_still_loads(tmp_path):
         fields[part] = {name: fields[part][name] for name in kept.split()} | prices
     old = RobotType.model_validate(fields)
     assert (old.battery.chemistry, old.battery.cycle_life_efc, old.wear.brush_set_uc) == ("lfp", None, 0)
+
+
+def test_parameters_of_a_robots_node_are_read_with_the_names_that_ros_has_for_them(tmp_path):
+    nested = "{scale: false, base: {map: a, start: [1.0, 2.0]}}"
+    given = f"{{max_tasks: 2, driver_settings: {nested}, driver_settings.base.type: vesc}}"
+    first, second = load_fleet(written(tmp_path, GOOD.replace("soc: 0.5", f"parameters: {given}"))).robots
+    assert first.parameters == {
+        "max_tasks": 2, "driver_settings.scale": False, "driver_settings.base.map": "a",
+        "driver_settings.base.start": [1.0, 2.0], "driver_settings.base.type": "vesc",
+    }  # fmt: skip
+    assert first.driver_settings == {"scale": False, "base": {"map": "a", "start": [1.0, 2.0], "type": "vesc"}}
+    assert (second.parameters, second.driver_settings) == ({}, {})
 
 
 def test_the_mechanism_of_a_zone_is_read_and_checked(tmp_path):

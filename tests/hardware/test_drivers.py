@@ -136,6 +136,33 @@ def test_an_unknown_row_is_refused():
     assert "nonsense" in str(result.exception)
 
 
+def test_the_fleet_file_names_the_settings_of_a_robots_driver_and_a_file_of_its_own_goes_before_it(installed, tmp_path):
+    folder = installed("told", "told_driver:driver")
+    (folder / "told_driver.py").write_text(
+        "def driver(setup):\n    raise SystemExit(repr(sorted(setup.settings.items())))\n"
+    )
+    fleet, own = tmp_path / "fleet.yaml", tmp_path / "own.yaml"
+    fleet.write_text("robots: [{id: r1, type: carrier, parameters: {max_tasks: 1, driver_settings: {a: 1, b: 2}}}]\n")
+    own.write_text("b: 3\n")
+    command = [
+        "driver",
+        "check",
+        "told",
+        "--fleet",
+        str(fleet),
+        "--robot",
+        "r1",
+        "--clear-m",
+        "3",
+        "--row",
+        "done_means_there",
+    ]
+    assert "[('a', 1), ('b', 2)]" in str(CliRunner().invoke(app, command).exception)
+    assert "[('a', 1), ('b', 3)]" in str(CliRunner().invoke(app, [*command, "--settings", str(own)]).exception)
+    missing = CliRunner().invoke(app, [*command, "--settings", str(tmp_path / "none.yaml")])
+    assert "none.yaml: cannot be read" in str(missing.exception)
+
+
 def test_a_robot_of_ones_own_is_checked_on_the_floor_in_front_of_it(request, tmp_path):
     fleet = str(request.config.rootpath / FLEET)
     own = [

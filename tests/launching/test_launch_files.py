@@ -5,15 +5,18 @@ import importlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fleet_market.adapters import mosquitto
-from fleet_market.daemons.programs import READY, BackOff, Program, RosNode
+from fleet_market.adapters.key_folder import BrokerAddress, KeyFolder
+from fleet_market.daemons.programs import READY, BackOff, Program, RosNode, Site, simulator
 from fleet_market.daemons.supervisor import Supervisor
 from fleet_market.errors import InputError
+from fleet_market.ids import ZoneId
 from fleet_market_ros import discovery
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +140,60 @@ def test_each_robot_has_the_driver_that_the_file_says_unless_one_is_given_for_al
 
     assert drivers() == ["base", "nav2"]
     assert drivers(driver="kinematic") == ["kinematic", "kinematic"]
+
+
+def test_parameters_of_the_file_reach_the_robots_node(launch, two_robots, tmp_path):
+    fleet = yaml.safe_load(two_robots.read_text())
+    fleet["robots"][1]["parameters"] = {"max_tasks": 1, "driver_settings": {"scale": False}}
+    two_robots.write_text(yaml.safe_dump(fleet))
+    played = Played(launch, "fleet", fleet=str(two_robots), out=str(tmp_path / "out"))
+    first, second = (node.parameters[0] for node in played.processes())
+    assert second == first | {
+        "robot": "carrier-2", "memory": second["memory"], "max_tasks": 1, "driver_settings.scale": False,
+    }  # fmt: skip
+
+
+def test_whom_nav2_drives_a_stand_in_drives_in_the_simulation(launch, two_robots, tmp_path):
+    fleet = yaml.safe_load(two_robots.read_text())
+    fleet["robots"][1]["driver"] = "nav2"
+    two_robots.write_text(yaml.safe_dump(fleet))
+    site = Site.of(two_robots, tmp_path / "out", mqtt="127.0.0.1:1883")
+    assert list(simulator(site).arguments)[-2:] == ["--nav2", "carrier-2"]
+    assert list(simulator(replace(site, driver="nav2")).arguments)[-2:] == ["--nav2", "carrier-1,carrier-2"]
+    assert "--nav2" not in simulator(replace(site, driver="base")).arguments
+
+
+def test_a_market_with_keys_starts_a_broker_that_asks_for_them(launch, tmp_path):
+    keys = KeyFolder.found(tmp_path / "keys", BrokerAddress(), [ZoneId("main")]).folder
+    played = Played(launch, "market", fleet=FLEET, out=str(tmp_path / "out"), mqtt="127.0.0.1:4711", keys=str(keys))
+    broker, *programs = played.processes()
+    config = Path(broker.cmd[-1]).read_text()
+    assert "listener 4711 127.0.0.1" not in (keys / "broker/mosquitto.conf").read_text(), "it may serve another market"
+    assert str(keys / "broker/mosquitto") not in config
+    assert "listener 4711 127.0.0.1" in config
+    assert f"cafile {keys / 'ca.pem'}" in config
+    assert "require_certificate true" in config
+    assert {program.additional_env["FLEET_MARKET_KEYS"] for program in programs} == {str(keys)}
+
+
+def test_keys_of_a_robot_are_no_keys_of_a_broker(launch, tmp_path):
+    (tmp_path / "keys").mkdir()
+    with pytest.raises(InputError, match="keys of the MQTT broker was 'not there': use the operator's folder"):
+        Played(launch, "market", fleet=FLEET, out=str(tmp_path / "out"), keys=str(tmp_path / "keys"))
+    assert list((tmp_path / "keys").iterdir()) == []
+
+
+def test_a_simulation_has_the_keys_that_it_is_given_and_none_of_the_users_own(launch, two_robots, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLEET_MARKET_KEYS", "/somewhere/else")
+
+    def keys_of_the_simulator(**more):
+        played = Played(launch, "sim", fleet=str(two_robots), out=str(tmp_path / "out"), mosquitto="false", **more)
+        (world,) = [process for process in played.processes() if getattr(process, "executable", "") == "simulator"]
+        return world.additional_env["FLEET_MARKET_KEYS"]
+
+    assert keys_of_the_simulator() == ""
+    keys = KeyFolder.found(tmp_path / "keys", BrokerAddress(), [ZoneId("main")]).folder
+    assert keys_of_the_simulator(keys=str(keys)) == str(keys)
 
 
 def test_some_robots_can_be_chosen_and_unknown_ones_are_refused(launch, tmp_path):

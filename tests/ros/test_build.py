@@ -1,6 +1,7 @@
 """What builds the workspace: what it is made from, where it refuses, and that nothing is compiled twice."""
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -94,3 +95,12 @@ def test_what_is_installed_is_of_the_present_sources_and_nothing_is_compiled_aga
         [sys.executable, SCRIPT], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == f"fleet_market_msgs {build.VERSION}+{build.content_hash(PACKAGE)} is installed\n"
+
+
+@pytest.mark.parametrize("prefix", ["", "/opt/ros/kilted:/somewhere/else"])
+def test_make_sets_up_an_environment_that_fits_the_ros_that_is_sourced(tmp_path, prefix):
+    command = ["make", "--dry-run", "setup", f"VENV={tmp_path / 'none'}"]
+    env = {**os.environ, "AMENT_PREFIX_PATH": prefix}
+    told = subprocess.run(command, cwd=build.ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    assert ("ros-kilted" in told) is (not prefix)
+    assert ("--system-site-packages" in told) is bool(prefix)

@@ -8,10 +8,10 @@ import contextlib
 import sys
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from fleet_market.adapters.fleet_files import load_fleet
+from fleet_market.adapters.map_files import load_yaml
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market_hardware import drivers
 from fleet_market_hardware.vda5050.config import VehicleConfig
@@ -24,7 +24,7 @@ def _options() -> argparse.Namespace:
         prog="fleet_market_hardware.vda5050", description="Serve a robot as a VDA 5050 vehicle."
     )
     parser.add_argument("--driver", required=True, help="as `fleet-market driver list` names it")
-    parser.add_argument("--settings", type=Path, help="YAML file with the driver's settings")
+    parser.add_argument("--settings", type=Path, help="YAML file of settings that go before those of the fleet file")
     parser.add_argument("--fleet", type=Path, required=True, help="fleet file that holds the robot")
     parser.add_argument("--robot", required=True, help="its id there, and its serial number as a vehicle")
     parser.add_argument("--manufacturer", default="fleet-market")
@@ -41,8 +41,8 @@ def _server(options: argparse.Namespace) -> VehicleServer:
     if robot is None:
         known = ", ".join(one.id for one in fleet.robots)
         raise InputError(str(options.fleet), "robot", options.robot, f"use one of {known}")
-    settings = yaml.safe_load(options.settings.read_text()) if options.settings else {}
-    driver = drivers.find(options.driver)(drivers.DriverSetup(robot.id, robot.type, settings or {}))
+    settings = robot.driver_settings | (load_yaml(options.settings) if options.settings else {})
+    driver = drivers.find(options.driver)(drivers.DriverSetup(robot.id, robot.type, settings))
     try:
         config = VehicleConfig(
             robot=robot.id,
