@@ -297,7 +297,7 @@ class Oracle:
             return
         for batch in await asyncio.to_thread(self._ears.batch, page.call, records):
             bands = await self._take(batch, now_ns)
-            await _publish(transport, self.config, published(batch, bands))
+            await _publish(transport, self.config, published(batch, bands), now_ns)
 
     async def _take(self, observation: Observation, now_ns: int) -> Sequence[FairBand]:
         """Take one observation in; return the bands of a closed batch."""
@@ -373,10 +373,10 @@ def _decoded(payload: bytes) -> Envelope | None:
         return None
 
 
-async def _publish(transport: Transport, config: OracleConfig, bands: Iterable[Band]) -> None:
+async def _publish(transport: Transport, config: OracleConfig, bands: Iterable[Band], now_ns: int) -> None:
     for band in bands:
         name = MessageId(derive("band", config.name, band.call, band.order))
-        message = Envelope(id=name, ts=0, src=Identifier(config.name), body=band)
+        message = Envelope(id=name, ts=now_ns, src=Identifier(config.name), body=band)
         try:
             await transport.publish(topics.view(config.zone, "band"), encode(message))
         except BrokerError as error:

@@ -13,7 +13,8 @@ machine concerns only who uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -72,6 +73,8 @@ class DriverSetup:
     """Those of this driver, by name; what it does not know it refuses."""
     ros: Any = None
     """The ROS node that the driver shares, a `fleet_market_ros.ros.Ros`; without one it makes a node of its own."""
+    tell: Callable[[Mapping[str, Any]], None] = lambda _defaults: None
+    """Is shown all settings that the driver has, with their defaults, before any is checked."""
 
 
 Factory = Callable[[DriverSetup], RobotDriver]
@@ -120,14 +123,20 @@ def find_bench(name: str) -> Callable[[], Any] | None:
     return None if target is None else _load(name, target)
 
 
-def settings_of(setup: DriverSetup, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(setup: DriverSetup, defaults: Mapping[str, Any], positive: Collection[str] = ()) -> dict[str, Any]:
     """Return `defaults` overlaid with the settings of `setup`.
+
+    Parameters
+    ----------
+    positive : collection of str
+        Settings that must be above 0.
 
     Raises
     ------
     InputError
-        If a setting is none of `defaults`, or of another kind.
+        If a setting is none of `defaults`, of another kind, no finite number or out of its range.
     """
+    setup.tell(defaults)
     for name, value in setup.settings.items():
         if name not in defaults:
             known = ", ".join(sorted(defaults)) or "none at all"
@@ -136,6 +145,10 @@ def settings_of(setup: DriverSetup, defaults: Mapping[str, Any]) -> dict[str, An
         number = isinstance(usual, float) and isinstance(value, int | float) and not isinstance(value, bool)
         if not number and type(value) is not type(usual):
             raise InputError("driver settings", name, value, f"use a {type(usual).__name__}, as in {usual!r}")
+        if number and not (math.isfinite(value) and (value > 0 or name not in positive)):
+            raise InputError(
+                "driver settings", name, value, f"use a number{' above 0' * (name in positive)}, as in {usual!r}"
+            )
     return {**defaults, **setup.settings}
 
 

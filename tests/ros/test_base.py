@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
@@ -332,7 +333,7 @@ async def test_what_is_not_measured_is_none_and_old_odometry_is_no_news(topics_o
     body["odom"].publish(odometry(1.0))
     await opening
     seen = base.telemetry()
-    assert (seen.link, seen.stamp_ns, seen.silent) == (Link.UP, 10**9, ("joint_states", "battery_state"))
+    assert (seen.link, seen.stamp_ns, seen.silent) == (Link.UP, 10**9, ("battery_state", "payload"))
     assert (seen.pose.x, seen.pose.y, seen.pose.yaw) == pytest.approx((1.5, -2.0, 1.2))
     assert (seen.payload_kg, seen.battery.energy_out_j, seen.motors) == (None, None, ())
     body["battery_state"].publish(BatteryState(percentage=math.nan, voltage=math.nan, current=-2.5, temperature=math.nan))
@@ -353,6 +354,71 @@ async def test_what_is_not_measured_is_none_and_old_odometry_is_no_news(topics_o
     newer = await base.next_telemetry(seen.seq, timeout_s=60)
     assert (newer.seq, newer.stamp_ns, newer.vx, newer.moving) == (seen.seq + 1, 1_500_000_000, 0.4, True)
     assert newer.odometer_m == pytest.approx(0.4 * 0.5)
+
+
+@pytest.mark.parametrize("field", ["x", "yaw", "vx", "wz"])
+async def test_odometry_that_is_no_number_is_no_news(topics_of_a_base, tmp_path, field, eventually):
+    ros, body = topics_of_a_base
+    base, seen = RosVelocityBase(ros, ROBOT, load_fleet(_fleet(tmp_path)).robots[0].type), []
+    opening = asyncio.ensure_future(base.open(timeout_s=60))
+    await asyncio.to_thread(eventually, lambda: body["odom"].publish(odometry(1.0)) or opening.done())
+    await opening
+    base.on_odometry = lambda message, _odometer_m: seen.append(message.header.stamp.sec)
+    bad = odometry(2.0, vx=1.0)
+    at, twist = bad.pose.pose, bad.twist.twist
+    part, name = {
+        "x": (at.position, "x"), "yaw": (at.orientation, "w"), "vx": (twist.linear, "x"), "wz": (twist.angular, "z"),
+    }[field]  # fmt: skip
+    setattr(part, name, math.nan)
+    body["odom"].publish(bad)
+    body["odom"].publish(odometry(3.0, vx=1.0))
+    await asyncio.to_thread(eventually, lambda: seen)
+    assert seen == [3]
+    assert base.telemetry().odometer_m == pytest.approx(2.0)
+
+
+async def test_a_robot_without_wheel_angles_scale_and_meter_is_not_silent(
+    topics_of_a_base, tmp_path, monkeypatch, eventually
+):
+    ros, body = topics_of_a_base
+    kind = load_fleet(_fleet(tmp_path)).robots[0].type
+    base = RosVelocityBase(ros, ROBOT, kind, scale=False, meter=False, battery_timeout_s=30.0)
+    assert base.spec.measures == {"pose", "battery"}
+    opening = asyncio.ensure_future(base.open(timeout_s=60))
+    await asyncio.to_thread(eventually, lambda: body["odom"].publish(odometry(1.0)) or opening.done())
+    await opening
+    await asyncio.to_thread(eventually, body["battery_state"].get_subscription_count)
+    body["battery_state"].publish(BatteryState(percentage=0.5))
+    await asyncio.to_thread(eventually, lambda: base.telemetry().silent == ())
+    now = time.monotonic()
+
+    def silent_after(seconds):
+        with monkeypatch.context() as later:
+            later.setattr("fleet_market_ros.base.time", SimpleNamespace(monotonic=lambda: now + seconds))
+            return base.telemetry().silent
+
+    assert silent_after(29.0) == ("odom",), "a battery may speak every half a minute, and wheels never"
+    assert silent_after(31.0) == ("odom", "battery_state")
+    body["joint_states"].publish(JointState(name=["left"], position=[1.0]))
+    await asyncio.to_thread(eventually, lambda: base.telemetry().motors)
+    assert silent_after(29.0) == ("odom", "joint_states"), "they have been there"
+
+
+async def test_a_base_may_want_its_velocity_stamped(topics_of_a_base, tmp_path, eventually):
+    ros, body = topics_of_a_base
+    kind, heard = load_fleet(_fleet(tmp_path)).robots[0].type, []
+    base = RosVelocityBase(ros, ROBOT, kind, stamped=True)
+    opening = asyncio.ensure_future(base.open(timeout_s=60))
+    async with Ros("controller", NAMESPACE) as controller:
+        controller.subscribe(TwistStamped, "cmd_vel", heard.append)
+        await asyncio.to_thread(eventually, lambda: body["odom"].publish(odometry(1.0)) or opening.done())
+        await opening
+        await asyncio.to_thread(eventually, base._cmd_vel.get_subscription_count)
+        await base.drive(0.5, -0.2, valid_s=0.3)
+        await asyncio.to_thread(eventually, lambda: heard)
+    (command,) = heard
+    assert (command.twist.linear.x, command.twist.angular.z) == (0.5, -0.2)
+    assert command.header.stamp.sec > 0
 
 
 async def test_a_station_that_is_found_late_is_asked_all_the_same(domain, tmp_path, monkeypatch, eventually):

@@ -54,6 +54,15 @@ def test_a_word_from_between_two_samples_is_taken_at_its_moment():
     assert place.pose.x == pytest.approx(11.0)
 
 
+def test_a_word_from_before_the_first_odometry_is_not_believed():
+    place = Localisation(Trust())
+    place.odometry(100 * MS, Pose(3.0, 0.0), 0.0)
+    place.localised(99 * MS, Pose(10.0, 0.0), 0.05)  # who knows where the robot was then: a joystick may have moved it
+    assert (place.pose, place.doubt) == (None, "the robot has not been localised")
+    place.localised(100 * MS, Pose(13.0, 0.0), 0.05)
+    assert place.pose == Pose(13.0, 0.0)
+
+
 def test_doubt_takes_the_pose_away_and_a_better_word_brings_it_back():
     place = Localisation(Trust(max_sd_m=0.3, max_drift_m=2.0))
     place.odometry(0, Pose(0.0, 0.0), 0.0)
@@ -101,7 +110,7 @@ def test_transforms_between_the_frames_of_map_and_odometry_are_taken_from_tf():
     pytest.importorskip("rclpy", reason="no ROS 2 here (rclpy): `make setup` installs it from wheels, or source one")
     from fleet_market_ros.nav2 import DEFAULTS, Nav2Body
 
-    body = Nav2Body(None, DEFAULTS, (None, None))
+    body = Nav2Body(Message(), DEFAULTS, (None, None))
     body._localisation.odometry(0, Pose(1.0, 0.0), 0.0)
 
     def transform(parent, child, x):

@@ -21,7 +21,7 @@ from fleet_market.daemons.oracle import Oracle, OracleConfig, run_oracle
 from fleet_market.ids import PartyName, ZoneId
 from fleet_market.oracle.terms import FairQuote
 from fleet_market.protocol.messages import StatusReply, StatusRequest
-from fleet_market_ros import oracle_view
+from fleet_market_ros import oracle_view, qos
 from fleet_market_ros.market_gateway import Gateway
 from fleet_market_ros.ros import Ros
 
@@ -176,6 +176,58 @@ async def test_a_cancelled_goal_takes_the_task_back(robot, gateway):
     answer = await future(robot, goal.get_result_async())
     assert (answer.status, answer.result.result) == (GoalStatus.STATUS_CANCELED, action.ExecuteTask.Result.CANCELLED)
     assert (await gateway.customer.view("t1")).state == "cancelled"
+
+
+async def test_a_goal_waits_for_a_market_that_is_away(robot, gateway, mqtt_broker):
+    gateway.customer._requester._timeout_s = 1.0
+    mqtt_broker.kill()
+    goal = await send(robot, task("t1"))
+    fetching = goal.get_result_async()
+    with pytest.raises(TimeoutError):
+        await until(fetching.done, within_s=3.0)
+    mqtt_broker.start()
+    answer = await future(robot, fetching)
+    assert (answer.status, answer.result.result) == (GoalStatus.STATUS_SUCCEEDED, action.ExecuteTask.Result.SETTLED)
+
+
+async def test_a_goal_that_is_cancelled_before_the_market_answers_ends_with_the_markets_word(robot, gateway, monkeypatch):
+    robot.robot.daemon.agent.situation.bidding = False
+    really, lost = gateway.customer.ask, asyncio.Event()
+
+    async def ask(kind, body, answer):
+        reply = await really(kind, body, answer)
+        if kind == "order":  # the market has taken it, and its answer is lost
+            lost.set()
+            return None
+        return reply
+
+    monkeypatch.setattr(gateway.customer, "ask", ask)
+    goal = await send(robot, task("t1"))
+    await lost.wait()
+    await future(robot, goal.cancel_goal_async())
+    answer = await future(robot, goal.get_result_async())
+    assert (answer.status, answer.result.result) == (GoalStatus.STATUS_CANCELED, action.ExecuteTask.Result.CANCELLED)
+    assert (await gateway.customer.view("t1")).state == "cancelled"
+
+
+async def test_a_goal_of_which_the_market_never_heard_is_cancelled_at_once(robot, gateway):
+    gateway.customer._requester = None
+    goal = await send(robot, task("t1"))
+    await future(robot, goal.cancel_goal_async())
+    answer = await future(robot, goal.get_result_async())
+    assert (answer.status, answer.result.result) == (GoalStatus.STATUS_CANCELED, action.ExecuteTask.Result.CANCELLED)
+    assert answer.result.note == "taken back before the market took it"
+
+
+async def test_who_comes_after_a_robot_has_left_hears_that_it_has(robot):
+    heard = hear(robot)
+    await until(lambda: heard["state"] and heard["state"][-1].bidding)
+    assert await robot.change("deactivate")
+    await until(lambda: not heard["state"][-1].connected)
+    late = []
+    robot.tools.subscribe(msg.MarketState, "/r1/market/state", late.append, qos.STATE)
+    await until(lambda: late)
+    assert (late[0].connected, late[0].bidding, late[0].robot) == (False, False, "r1")
 
 
 async def test_a_goal_that_makes_no_sense_is_aborted_with_what_to_mend(robot, gateway):
@@ -403,6 +455,22 @@ async def test_what_cannot_be_quoted_says_why_and_costs_nothing(robot, gateway, 
     oracle.customer._requester._timeout_s = 1.0
     mqtt_broker.kill()
     assert (await band_for(robot)).result == kind.NO_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("customer:=Ann", "parameters: customer was 'Ann': use 1 to 64 lower-case letters"),
+        ("mqtt:=broker.example:8883", "broker.example"),
+    ],
+)
+@pytest.mark.parametrize("name", ["market_gateway", "oracle_view"])
+def test_a_node_that_cannot_serve_says_why_in_one_line(domain, name, given, says):
+    command = [sys.executable, "-m", f"fleet_market_ros.{name}", "--ros-args", "-p", given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["market_gateway", "oracle_view"])

@@ -219,6 +219,25 @@ async def test_a_robot_that_was_never_localised_opens_and_has_no_pose(nav2_msgs)
         await driver.close()
 
 
+async def test_a_robot_that_was_moved_while_no_driver_looked_is_localised_anew_before_it_has_a_pose(nav2_msgs):
+    from fleet_market_ros.simulated_bench import Nav2Bench
+
+    async with Nav2Bench("nav2") as bench:
+        first = bench.driver()
+        await first.open(timeout_s=60)
+        assert (await begin(first, go(bench.course))).end is End.DONE
+        await first.close()
+        said = bench.nav2._said
+        second = bench.driver()
+        await second.open(timeout_s=60)
+        async with asyncio.timeout(60):
+            while second.telemetry().pose is None:
+                await bench.pause(0.1)
+        assert second.telemetry().pose.distance_to(bench.true_pose().x, bench.true_pose().y) < 0.02
+        assert bench.nav2._said is not said, "it was asked to say it again"
+        await second.close()
+
+
 async def test_the_planner_says_how_long_a_way_is_and_nobody_says_without_one(nav2_msgs):
     from fleet_market_ros.nav2_stand_in import Nav2StandIn
 
@@ -255,6 +274,8 @@ async def test_no_server_is_told_with_the_name_it_should_have(nav2_msgs):
         ({"pose_source": "gps"}, "use amcl_pose or tf"),
         ({"corridor": 1.0}, "no such setting"),
         ({"stuck_s": "long"}, "float"),
+        ({"stuck_s": float("nan")}, "use a number above 0, as in 60.0"),
+        ({"max_drift_m": 0.0}, "use a number above 0, as in 2.0"),
     ],
 )
 def test_bad_settings_are_refused(nav2_msgs, settings, text):

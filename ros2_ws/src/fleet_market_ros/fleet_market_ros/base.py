@@ -3,11 +3,12 @@
 Topics, in the node's namespace::
 
     odom           nav_msgs/Odometry           in    pose in the map frame, twist
-    joint_states   sensor_msgs/JointState      in    drive wheels: position, velocity, effort
+    joint_states   sensor_msgs/JointState      in    drive wheels: position, velocity, effort (where there are any)
     battery_state  sensor_msgs/BatteryState    in    percentage, voltage, current, status
     energy_out     std_msgs/Float64            in    energy drawn from the battery so far, J (where there is a meter)
     payload        std_msgs/Float32            in    kilograms on the robot's scale (where there is one)
-    cmd_vel        geometry_msgs/Twist         out   the base brakes by itself when this stops
+    cmd_vel        geometry_msgs/Twist         out   the base brakes by itself when this stops; with the setting
+                                                     `stamped` a geometry_msgs/TwistStamped
     station        std_msgs/String             out   JSON: load, unload or charge, for the station at which the robot stands
 """
 
@@ -18,9 +19,11 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import BatteryState, JointState
@@ -37,12 +40,15 @@ from fleet_market_ros.ros import Ros
 
 STALE_S, LOST_S = 0.5, 2.0
 """Odometry this old (wall time) makes the link stale, or lost."""
-SILENT_S = 3.0
-"""A source that has not spoken for this long (wall time) is silent."""
+SILENT_S, BATTERY_SILENT_S = 3.0, 10.0
+"""A source that has not spoken for this long (wall time) is silent; many a battery speaks only every few seconds.
+
+A scale is silent only until it has spoken once."""
 STATION_S, POLL_S = 5.0, 0.05
 """How long a station is waited for (wall time)."""
 MOVING_MPS, MOVING_RADPS = 0.02, 0.05
-SOURCES = ("odom", "joint_states", "battery_state")
+SETTINGS: dict[str, Any] = {"scale": True, "meter": True, "battery_timeout_s": BATTERY_SILENT_S}
+"""Of every driver over these topics."""
 SICK = {
     BatteryState.POWER_SUPPLY_HEALTH_OVERHEAT: "too hot",
     BatteryState.POWER_SUPPLY_HEALTH_DEAD: "dead",
@@ -52,6 +58,8 @@ SICK = {
     BatteryState.POWER_SUPPLY_HEALTH_SAFETY_TIMER_EXPIRE: "its safety timer has expired",
 }
 """What of ``power_supply_health`` a robot cannot work under."""
+DEFAULTS: dict[str, Any] = {**SETTINGS, "stamped": False}
+"""Settings of the driver `base`."""
 LEAST_HEALTH, MOST_HEALTH = 0.05, 1.5
 """Capacities of another ratio are not believed [assumption]."""
 
@@ -69,8 +77,14 @@ class RosVelocityBase:
         Whether the robot weighs what it carries: then a load that its scale does not show is none.
     meter : bool
         Whether it counts the energy from its battery on ``energy_out``: only then energy is learned.
+    battery_timeout_s : float
+        A battery that has not spoken for this long (wall time) is silent.
     actions : set of str
         What the stations do for it, of load, unload and charge.
+    drives : bool
+        Whether it is told its velocity; else there is no ``cmd_vel``.
+    stamped : bool
+        Whether ``cmd_vel`` is a TwistStamped, as the controllers of ros2_control want it since Jazzy.
     """
 
     def __init__(
@@ -81,18 +95,25 @@ class RosVelocityBase:
         *,
         scale: bool = True,
         meter: bool = True,
+        battery_timeout_s: float = BATTERY_SILENT_S,
         actions: frozenset[str] = frozenset({"load", "unload", "charge"}),
+        drives: bool = True,
+        stamped: bool = False,
     ) -> None:
+        optional = {"payload": scale, "energy": meter}
         self.spec = DriverSpec(
             robot_id=robot,
             max_speed_mps=kind.max_speed_mps,
             max_payload_kg=kind.max_payload_kg,
             actions=actions,
-            measures=frozenset(
-                {"pose", "battery", "motors"} | ({"payload"} if scale else set()) | ({"energy"} if meter else set())
-            ),
+            measures=frozenset({"pose", "battery"} | {name for name, there in optional.items() if there}),
         )
+        self.on_odometry: Callable[[Odometry, float], None] = lambda _message, _odometer_m: None
+        """Is shown all odometry that is news, with the way driven so far, metres."""
         self._ros, self._owns_node = ros, ros is None
+        self._drives, self._stamped = drives, stamped
+        self._silent_s = {"odom": SILENT_S, "joint_states": SILENT_S, "battery_state": battery_timeout_s}
+        self._silent_s |= {"payload": math.inf} if scale else {}
         self._heard: dict[str, float] = {}
         self._news = asyncio.Event()
         self._odom: Odometry | None = None
@@ -107,6 +128,7 @@ class RosVelocityBase:
         self._payload_kg: float | None = None
         self._cmd_vel: Publisher | None = None
         self._station: Publisher | None = None
+        self._is_subscribed = False
 
     @property
     def ros(self) -> Ros:
@@ -125,8 +147,12 @@ class RosVelocityBase:
         if self._ros is None:
             robot = self.spec.robot_id
             self._ros = await Ros(f"driver_{robot.ros_namespace}", own_namespace(robot)).__aenter__()
-        if self._cmd_vel is None:
-            self._cmd_vel = self._ros.publisher(Twist, "cmd_vel", qos.COMMAND)
+        if not self._is_subscribed:
+            self._is_subscribed = True
+            if self._drives and self._stamped:
+                self._cmd_vel = self._ros.publisher(TwistStamped, "cmd_vel", qos.COMMAND)
+            elif self._drives:
+                self._cmd_vel = self._ros.publisher(Twist, "cmd_vel", qos.COMMAND)
             self._station = self._ros.publisher(String, "station", qos.EVENT)
             self._ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
             self._ros.subscribe(JointState, "joint_states", self._on_joints, qos.SENSOR_IN)
@@ -142,10 +168,10 @@ class RosVelocityBase:
 
     async def close(self) -> None:
         """Stop the base; a node of its own ends."""
-        if self._cmd_vel is not None:
-            self._cmd_vel.publish(Twist())
+        self._command(0.0, 0.0)
         if self._owns_node and self._ros is not None:
             ros, self._ros, self._cmd_vel, self._station = self._ros, None, None, None
+            self._is_subscribed = False
             await ros.__aexit__(None, None, None)
 
     def telemetry(self) -> Telemetry:
@@ -153,7 +179,7 @@ class RosVelocityBase:
         now = time.monotonic()
         age_s = now - self._heard.get("odom", -math.inf)
         link = Link.UP if age_s < STALE_S else Link.STALE if age_s < LOST_S else Link.LOST
-        silent = tuple(name for name in SOURCES if now - self._heard.get(name, -math.inf) > SILENT_S)
+        silent = tuple(name for name, limit_s in self._silent_s.items() if self._is_silent(name, now - limit_s))
         pose, vx, wz = None, None, None
         if self._odom is not None:
             at, turned = self._odom.pose.pose.position, self._odom.pose.pose.orientation
@@ -185,10 +211,7 @@ class RosVelocityBase:
 
     async def drive(self, vx: float, wz: float, *, valid_s: float) -> None:  # noqa: ARG002 - the base knows its dead-man
         """Send a velocity; the base brakes by itself when commands stop."""
-        command = Twist()
-        command.linear.x, command.angular.z = float(vx), float(wz)
-        if self._cmd_vel is not None:
-            self._cmd_vel.publish(command)
+        self._command(vx, wz)
 
     async def act(self, kind: str, *, parcel: str, mass_kg: float) -> None:
         """Ask the station at which the robot stands for an action; one not yet there is waited for, `STATION_S` long.
@@ -202,18 +225,36 @@ class RosVelocityBase:
                         await asyncio.sleep(POLL_S)
             self._station.publish(String(data=json.dumps({"kind": kind, "parcel": parcel, "mass_kg": mass_kg})))
 
+    def _is_silent(self, name: str, since_s: float) -> bool:
+        """Return whether a source has said nothing since then; wheels are missed only where they have been before."""
+        heard_s = self._heard.get(name)
+        return name != "joint_states" if heard_s is None else heard_s < since_s
+
+    def _command(self, vx: float, wz: float) -> None:
+        if self._cmd_vel is None:
+            return
+        twist = Twist()
+        twist.linear.x, twist.angular.z = float(vx), float(wz)
+        if not self._stamped:
+            self._cmd_vel.publish(twist)
+            return
+        command = TwistStamped(twist=twist)
+        command.header.stamp = self.ros.node.get_clock().now().to_msg()
+        self._cmd_vel.publish(command)
+
     def _with_energy(self) -> Battery:
         return replace(self._battery, energy_out_j=self._energy_j)
 
     def _on_odom(self, message: Odometry) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        if stamp_ns <= self._stamp_ns:
+        if stamp_ns <= self._stamp_ns or not _is_finite(message):
             return
         if self._stamp_ns:
             self._odometer_m += abs(message.twist.twist.linear.x) * (stamp_ns - self._stamp_ns) / 1e9
         self._odom, self._stamp_ns = message, stamp_ns
         self._seq += 1
         self._heard["odom"] = time.monotonic()
+        self.on_odometry(message, self._odometer_m)
         self._news.set()
 
     def _on_joints(self, message: JointState) -> None:
@@ -242,19 +283,27 @@ class RosVelocityBase:
         self._energy_j = None if value is None else self._energy.read(value)
 
     def _on_payload(self, message: Float32) -> None:
+        self._heard["payload"] = time.monotonic()
         self._payload_kg = _measured(message.data)
 
 
 def driver(setup: DriverSetup) -> Follower:
-    """Return the driver `base`: a velocity base over topics and the waypoint follower. Settings: `scale`, `meter`."""
-    settings, kind = settings_of(setup, {"scale": True, "meter": True}), setup.type
-    base = RosVelocityBase(setup.ros, setup.robot, kind, scale=settings["scale"], meter=settings["meter"])
+    """Return the driver `base`: a velocity base over topics and the waypoint follower; its settings are `DEFAULTS`."""
+    settings, kind = settings_of(setup, DEFAULTS, positive=("battery_timeout_s",)), setup.type
+    base = RosVelocityBase(setup.ros, setup.robot, kind, **settings)
     return Follower(base, Limits(kind.max_speed_mps, kind.max_accel_mps2, kind.max_yaw_rate_radps))
 
 
 def own_namespace(robot: RobotId) -> list[str]:
     """Return the arguments of a node in the namespace of `robot`."""
     return ["--ros-args", "-r", f"__ns:=/{robot.ros_namespace}"]
+
+
+def _is_finite(message: Odometry) -> bool:
+    """Return whether nothing that is used of it is NaN or infinite: a follower must not steer by that."""
+    at, turned, twist = message.pose.pose.position, message.pose.pose.orientation, message.twist.twist
+    used = (at.x, at.y, turned.x, turned.y, turned.z, turned.w, twist.linear.x, twist.angular.z)
+    return all(map(math.isfinite, used))
 
 
 def _measured(value: float) -> float | None:

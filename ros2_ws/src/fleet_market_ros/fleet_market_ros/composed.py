@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import FleetMarketError, InputError
+from fleet_market.errors import InputError
 from fleet_market.ids import RobotId
 from fleet_market_ros.memory import leave_out_generators, share_one_heap
 from fleet_market_ros.robot_agent import RobotNode
 from fleet_market_ros.ros import EXECUTORS, Host
+from fleet_market_ros.running import run_node
 
 log = logging.getLogger("composed")
 
@@ -80,11 +80,7 @@ def main() -> None:
     """Run until SIGINT or SIGTERM."""
     share_one_heap()
     leave_out_generators()
-    try:
-        run_until_signal(serve(options_of(sys.argv[1:])))
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
-        sys.exit(2)
+    run_node(lambda: serve(options_of(sys.argv[1:])))
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ class Diagnostics:
                     (link is Link.LOST, (ERROR, "no telemetry")),
                     (link is Link.STALE, (WARN, "telemetry is old")),
                     (not daemon.online, (WARN, "the MQTT broker cannot be reached")),
+                    (telemetry is not None and telemetry.silent, (WARN, f"silent: {values['silent']}: it does not bid")),
                     (battery is None, (WARN, "the battery is not measured: it does not bid")),
                     (battery is not None and battery < kind.battery.reserve_soc, (WARN, "battery below its reserve")),
                 )

@@ -61,7 +61,7 @@ class Interfaces(NamedTuple):
 
 
 class InterfacesMissingError(FleetMarketError, ImportError):
-    """The package `fleet_market_msgs` is not built, or was built for another ROS distribution."""
+    """The package `fleet_market_msgs` is not built: without a compiler it cannot be."""
 
 
 def load() -> Interfaces:
@@ -70,15 +70,22 @@ def load() -> Interfaces:
     Raises
     ------
     InterfacesMissingError
-        If it is not there, or cannot be used with the rclpy that runs.
+        If it is not there.
+    InputError
+        If it cannot be used with the rclpy that runs, as one that was built for another ROS distribution.
     """
+    try:
+        package = importlib.import_module("fleet_market_msgs")
+    except ModuleNotFoundError as error:
+        raise InterfacesMissingError(f"fleet_market_msgs cannot be used ({error}): {MEND}") from error
+    where = str(next(iter(package.__path__)))
     try:
         found = Interfaces(*(importlib.import_module(f"fleet_market_msgs.{kind}") for kind in ("msg", "srv")))
         found.msg.MarketState.__class__.__import_type_support__()
     except Exception as error:
-        raise InterfacesMissingError(f"fleet_market_msgs cannot be used ({error}): {MEND}") from error
+        raise InputError(where, "build", str(error), MEND) from error
     if found.msg.MarketState.__class__._TYPE_SUPPORT is None:  # noqa: SLF001 - how the generated classes tell it
-        raise InterfacesMissingError(f"fleet_market_msgs was built for another ROS distribution: {MEND}")
+        raise InputError(where, "build", "for another ROS distribution", MEND)
     return found
 
 

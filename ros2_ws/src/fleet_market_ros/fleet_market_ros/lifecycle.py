@@ -76,6 +76,11 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no type
         """The state: unconfigured, inactive, active, finalized, or one of those between."""
         return str(self._state_machine.current_state[1])
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transition is under way."""
+        return self._busy
+
     async def transition(self, name: str) -> bool:
         """Make the transition configure, activate, deactivate, cleanup or shutdown; return whether it succeeded."""
         if self._busy:

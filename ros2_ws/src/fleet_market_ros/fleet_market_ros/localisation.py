@@ -1,7 +1,8 @@
 """Where a robot is on the map: what its localisation last said, carried on by wheel odometry, with doubt.
 
 AMCL speaks only when the robot has moved (``update_min_d``, 0.25 m by default), so that the age of its last word says
-nothing; how far the robot has driven since does.
+nothing; how far the robot has driven since does. That is known from the first odometry on: a word from before it, as AMCL's
+topic keeps one for whoever comes late, is not believed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class Localisation:
             self.localised(*waiting)
 
     def localised(self, stamp_ns: int, pose: Pose, sd_m: float) -> None:
-        """Take a pose in the map frame, with its standard deviation in metres; None of them may be NaN."""
+        """Take a pose in the map frame, with its standard deviation in metres.
+
+        Passed over is one with NaN, and one from before all odometry that is kept: where the robot was then is not known.
+        """
         if not all(math.isfinite(value) for value in (pose.x, pose.y, pose.yaw, sd_m)):
             return
         stamps = [stamp for stamp, _, _ in self._odometry]
@@ -56,6 +60,8 @@ class Localisation:
             self._waiting = (stamp_ns, pose, sd_m)
             return
         after_ns, odom, odometer_m = self._odometry[at]
+        if at == 0 and stamp_ns < after_ns:
+            return
         if at > 0:
             before_ns, before, _ = self._odometry[at - 1]
             odom = between(before, odom, (stamp_ns - before_ns) / (after_ns - before_ns))
@@ -66,6 +72,11 @@ class Localisation:
         self._correction = correction
         self._at_m = self._odometry[-1][2] if self._odometry else 0.0
         self._sd_m = 0.0 if math.isinf(self._sd_m) else self._sd_m
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the localisation has said at all where the robot is."""
+        return self._correction is not None
 
     @property
     def pose(self) -> Pose | None:

@@ -23,8 +23,6 @@ from pydantic import ValidationError
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 
 from fleet_market.adapters.guard import KEYS_VARIABLE
-from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import FleetMarketError
 from fleet_market.ids import CustomerId, OrderId, ZoneId
 from fleet_market.protocol.messages import (
     CancelOrder,
@@ -32,22 +30,24 @@ from fleet_market.protocol.messages import (
     OrderState,
     OrderView,
     Phase,
+    PostOrder,
     QuoteReply,
     QuoteRequest,
 )
 from fleet_market_ros import interfaces
 from fleet_market_ros.customers import Customer
-from fleet_market_ros.parameters import Declared, Parameters
+from fleet_market_ros.parameters import NEW_START, Declared, Parameters
 from fleet_market_ros.ros import Ros
+from fleet_market_ros.running import run_node
 
 log = logging.getLogger("market_gateway")
 
-LOOK_S = 2.0
-"""A running action asks how its order stands this long after it has heard nothing of it."""
+LOOK_S, AGAIN_S = 2.0, 0.5
+"""A running action asks how its order stands after so long without news of it; an answer that it missed, after so long."""
 PARAMETERS = (
     Declared("mqtt", "127.0.0.1:1883", "MQTT broker of the market, HOST:PORT.", needed=True),
-    Declared("customer", "demo", "Customer in whose name tasks are posted.", needed=True),
-    Declared("zone", "main", "Zone whose market is asked.", needed=True),
+    Declared("customer", "demo", "Customer in whose name tasks are posted.", kind=CustomerId, needed=True),
+    Declared("zone", "main", "Zone whose market is asked.", kind=ZoneId, needed=True),
     Declared("keys", os.environ.get(KEYS_VARIABLE, ""), "Folder of keys; empty: only a broker on this machine."),
     Declared("timeout_s", 10.0, "How long to wait for an answer of the market, seconds.", 0.5, 600.0),
 )
@@ -76,7 +76,7 @@ class Gateway:
     """
 
     def __init__(self, ros: Ros) -> None:
-        values = Parameters(ros.node, PARAMETERS, fixed=lambda: True).read()
+        values = Parameters(ros.node, PARAMETERS, fixed=lambda: NEW_START).read()
         self._ros, self._kinds = ros, interfaces.load()
         keys = Path(values["keys"]) if values["keys"] else None
         who, zone = CustomerId(values["customer"]), ZoneId(values["zone"])
@@ -207,15 +207,38 @@ class Gateway:
             return kind(result=kind.REFUSED, errors=interfaces.errors_of(self._kinds, error), measured_j=math.nan)
         news = self.customer.listen(order.order)
         try:
-            reply = await self.customer.ask("order", order, OrderReply)
+            reply = await self._answered(order, cancelled)
             if reply is None:
-                return kind(result=kind.NO_ANSWER, note="the market did not answer", measured_j=math.nan)
+                return kind(result=kind.CANCELLED, note="taken back before the market took it", measured_j=math.nan)
             if reply.view is None:
                 errors = interfaces.errors_of(self._kinds, reply.errors)
                 return kind(result=kind.REFUSED, errors=errors, measured_j=math.nan)
             return self._result(await self._follow(goal, reply.view, news, cancelled))
         finally:
             self.customer.leave(order.order, news)
+
+    async def _answered(self, order: PostOrder, cancelled: asyncio.Event) -> OrderReply | None:
+        """Post an order until the market answers: what it has not answered it may have heard all the same.
+
+        Wanted back meanwhile, the order is cancelled: only the market's word says that nobody does it.
+
+        Returns
+        -------
+        OrderReply or None
+            None if it is taken back, and the market knows nothing of it.
+        """
+        said = False
+        while True:
+            said = said or self.customer.online
+            if not cancelled.is_set():
+                reply = await self.customer.ask("order", order, OrderReply)
+            elif said:
+                reply = await self.customer.ask("cancel", CancelOrder(order=order.order), OrderReply)
+            else:
+                return None
+            if reply is not None:
+                return None if cancelled.is_set() and reply.view is None else reply
+            await asyncio.sleep(AGAIN_S)
 
     async def _follow(
         self, goal: Any, view: OrderView, news: asyncio.Queue[OrderView], cancelled: asyncio.Event
@@ -286,11 +309,7 @@ async def serve(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    try:
-        run_until_signal(serve(sys.argv))
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
-        sys.exit(2)
+    run_node(lambda: serve(sys.argv))
 
 
 if __name__ == "__main__":

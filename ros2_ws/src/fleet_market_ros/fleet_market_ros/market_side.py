@@ -73,10 +73,15 @@ class MarketSide:
         self._measured_j: dict[ContractId, float] = {}
         self._phases: dict[ContractId, tuple[str, bool]] = {}
         self._market, self._settled, self._earned_uc = "", 0, 0
+        self.trouble: InputError | None = None
+        """Why messages that are there cannot be used."""
         try:
             self._interfaces = interfaces.load()
         except InterfacesMissingError as error:
             log.warning("no messages about the trade in ROS: %s", error)
+            return
+        except InputError as error:
+            self.trouble = error
             return
         msg, srv = self._interfaces.msg, self._interfaces.srv
         self._state = ros.publisher(msg.MarketState, "market/state", qos.STATE)
@@ -99,15 +104,21 @@ class MarketSide:
         told: Any = None
         due = 0.0
         loop = asyncio.get_running_loop()
-        while True:
-            state = self._state_now(self._interfaces)
-            if state is not None:
-                self._tell_contracts(self._interfaces)
-                same = told is not None and _without_time(state) == told
-                if not same or loop.time() >= due:
-                    told, due = _without_time(state), loop.time() + STATE_S
-                    self._state.publish(state)
-            await asyncio.sleep(LOOK_S)
+        try:
+            while True:
+                state = self._state_now(self._interfaces)
+                if state is not None:
+                    self._tell_contracts(self._interfaces)
+                    if told is None or _without_time(state) != _without_time(told) or loop.time() >= due:
+                        told, due = state, loop.time() + STATE_S
+                        self._state.publish(state)
+                elif told is not None:
+                    self._state.publish(_gone(told))
+                    told = None
+                await asyncio.sleep(LOOK_S)
+        finally:
+            if told is not None:
+                self._state.publish(_gone(told))
 
     # --- topics -----------------------------------------------------------------------------------------------------------
 
@@ -256,6 +267,12 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     kept[key] = value
     while len(kept) > MAX_KEPT:
         kept.pop(next(iter(kept)))
+
+
+def _gone(state: Any) -> Any:
+    """Return the last state of a robot that has left the market: who comes late must not hear that it trades."""
+    state.connected, state.bidding, state.doing, state.contracts, state.soc = False, False, state.DOING_IDLE, [], math.nan
+    return state
 
 
 def _without_time(state: Any) -> tuple[Any, ...]:

@@ -5,7 +5,8 @@ Beside the topics of `fleet_market_ros.base`, in the robot's namespace::
     navigate_to_pose       nav2_msgs/NavigateToPose              action   drives
     compute_path_to_pose   nav2_msgs/ComputePathToPose           action   says how far a way is (where there is one)
     amcl_pose              geometry_msgs/PoseWithCovarianceStamped  in    the pose in the map frame, with its covariance
-    /tf                    tf2_msgs/TFMessage                    in       instead of it, with `pose_source: tf`
+    request_nomotion_update  std_srvs/Empty                      service  has AMCL say it anew, where it is not known
+    tf                     tf2_msgs/TFMessage                    in       instead of both, with `pose_source: tf`
 
 **Rights of way.** A job's path has points, of which the first few are released. The path is cut where it bends, and Nav2
 gets one goal at a time: the last released point of the straight piece ahead. When more is released, the goal is replaced
@@ -31,7 +32,7 @@ from action_msgs.msg import GoalStatus
 from action_msgs.srv import CancelGoal
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import Empty
 
 from fleet_market.body import DriverSpec, End, Go, Link, Point, Pose, Telemetry
 from fleet_market.errors import InputError
@@ -40,7 +41,7 @@ from fleet_market_hardware.drivers import DriverMissingError, DriverSetup, setti
 from fleet_market_hardware.frames import wrapped
 from fleet_market_hardware.runner import JobError, JobRunner
 from fleet_market_ros import qos
-from fleet_market_ros.base import RosVelocityBase
+from fleet_market_ros.base import SETTINGS, RosVelocityBase
 from fleet_market_ros.localisation import Localisation, Trust, planar, spread_m
 from fleet_market_ros.nav2_goal import GoalState, NavigationGoal, stamped
 
@@ -49,7 +50,8 @@ DEFAULTS: dict[str, Any] = {
     "compute_path_to_pose": "compute_path_to_pose",
     "pose_topic": "amcl_pose",
     "pose_source": "amcl_pose",
-    "tf_topic": "/tf",
+    "localise": "request_nomotion_update",
+    "tf_topic": "tf",
     "map_frame": "map",
     "odom_frame": "odom",
     "planner_id": "",
@@ -58,14 +60,18 @@ DEFAULTS: dict[str, Any] = {
     "stuck_s": 60.0,
     "max_sd_m": 0.3,
     "max_drift_m": 2.0,
-    "scale": True,
-    "meter": True,
     "stations": True,
+    **SETTINGS,
 }
+POSITIVE = ("corridor_m", "stuck_s", "max_sd_m", "max_drift_m", "battery_timeout_s")
 GONE_S = 2.0
 """An action server that has not been seen, or has not answered, for this long (wall time) is gone."""
-FIRST_POSE_S, POLL_S = 3.0, 0.05
+FIRST_POSE_S, POLL_S = 6.0, 0.05
 """How long opening waits for a first pose (wall time)."""
+ASK_S = 1.0
+"""The localisation is asked so often (wall time) where the robot is, until it has said so once.
+
+No more than that: asking makes a particle filter surer that has learned nothing."""
 STRAIGHT_M = 0.05
 """Points of a path this near to the line between two others are on it."""
 MOVED_M = 0.1
@@ -85,7 +91,9 @@ class Nav2Body:
         self._cancel: Any = None
         self._cancelling: Any = None
         """The future of the last answer to `cancel_all`."""
-        self._seen = -math.inf
+        self._localise: Any = None
+        self._seen = self._asked = -math.inf
+        base.on_odometry = self._on_odometry
 
     async def open(self, *, timeout_s: float) -> None:
         """Subscribe; returns once there is odometry and an action server, else raises `TimeoutError`.
@@ -97,11 +105,11 @@ class Nav2Body:
         ros, names = self.base.ros, self._settings
         if self._node is not ros.node:
             self._node, self._cancelling = ros.node, None
-            kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            ros.subscribe(Odometry, "odom", self._on_odom, qos.SENSOR_IN)
-            ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, kept)
             if names["pose_source"] == "tf":
                 ros.subscribe(_tf_message(), names["tf_topic"], self._on_tf)
+            else:  # AMCL keeps its last word for whoever comes late, others do not: this hears both
+                ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, qos.SENSOR_IN)
+                self._localise = ros.client(Empty, names["localise"])
             self.navigate = ros.action_client(self._actions[0], names["navigate_to_pose"])
             self._cancel = ros.client(CancelGoal, f"{names['navigate_to_pose']}/_action/cancel_goal")
             self.plan = ros.action_client(self._actions[1], names["compute_path_to_pose"])
@@ -153,7 +161,7 @@ class Nav2Body:
         """Return the newest snapshot."""
         telemetry, silent = self.base.telemetry(), []
         if self._localisation.doubt:
-            silent.append(str(self._settings["pose_topic"]))
+            silent.append(str(self._settings["tf_topic" if self._settings["pose_source"] == "tf" else "pose_topic"]))
         link = telemetry.link
         if not self.is_served:
             silent.append(str(self._settings["navigate_to_pose"]))
@@ -169,9 +177,12 @@ class Nav2Body:
         """Ask the station at which the robot stands for an action."""
         await self.base.act(kind, parcel=parcel, mass_kg=mass_kg)
 
-    def _on_odom(self, message: Odometry) -> None:
-        odometer_m = self.base.telemetry().odometer_m
+    def _on_odometry(self, message: Odometry, odometer_m: float) -> None:
         self._localisation.odometry(_stamp_ns(message.header.stamp), planar(message.pose.pose), odometer_m)
+        due = not self._localisation.is_begun and time.monotonic() - self._asked > ASK_S
+        if due and self._localise is not None and self._localise.service_is_ready():
+            self._asked = time.monotonic()
+            self._localise.call_async(Empty.Request())
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         pose = message.pose
@@ -389,7 +400,7 @@ def _tf_message() -> Any:
 
 def driver(setup: DriverSetup) -> Nav2Driver:
     """Return the driver `nav2`; its settings are `DEFAULTS`."""
-    settings = settings_of(setup, DEFAULTS)
+    settings = settings_of(setup, DEFAULTS, POSITIVE)
     if settings["pose_source"] not in {"amcl_pose", "tf"}:
         raise InputError("driver settings", "pose_source", settings["pose_source"], "use amcl_pose or tf")
     actions, stations = interfaces(), frozenset({"load", "unload", "charge"})
@@ -397,9 +408,9 @@ def driver(setup: DriverSetup) -> Nav2Driver:
         setup.ros,
         setup.robot,
         setup.type,
-        scale=settings["scale"],
-        meter=settings["meter"],
         actions=stations if settings["stations"] else frozenset(),
+        drives=False,
+        **{name: settings[name] for name in SETTINGS},
     )
     spec = replace(base.spec, lacks=frozenset({"speed_limit", "dead_man"}))
     return Nav2Driver(Nav2Body(base, settings, actions), spec, actions, settings)

@@ -1,4 +1,4 @@
-"""What Nav2 offers, over a simulated robot: NavigateToPose, ComputePathToPose and amcl_pose, field by field.
+"""What Nav2 offers, over a simulated robot: NavigateToPose, ComputePathToPose and AMCL's pose, field by field.
 
 For tests and for simulations without Nav2. It drives with the market's own control law, aborts when the
 robot is blocked, lets a new goal replace the old one without a stop, and honours a cancel. What it does not model:
@@ -17,11 +17,12 @@ from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_srvs.srv import Empty
 
 from fleet_market.body import Point, Pose
 from fleet_market.ids import RobotId
 from fleet_market.robot.tracking import Limits, PathTracker
+from fleet_market_ros import qos
 from fleet_market_ros.localisation import planar
 from fleet_market_ros.nav2 import interfaces
 from fleet_market_ros.nav2_goal import stamped
@@ -80,8 +81,8 @@ class Nav2StandIn:
         self._said: Pose | None = None
         self.accepts, self.sd_m, self.speaks = True, SD_M, True
         space = f"/{robot.ros_namespace}"
-        kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._pose = ros.publisher(PoseWithCovarianceStamped, f"{space}/amcl_pose", kept)
+        self._pose = ros.publisher(PoseWithCovarianceStamped, f"{space}/amcl_pose", qos.STATE)
+        ros.serve(Empty, f"{space}/request_nomotion_update", self._say_again)
         self._navigate = ActionServer(
             ros.node,
             self._types[0],
@@ -166,6 +167,10 @@ class Nav2StandIn:
         told.navigation_time = Duration(sec=int(driven_s), nanosec=int(driven_s % 1 * 1e9))
         told.distance_remaining = float(pose.distance_to(*self._path[-1]))
         self._goal.publish_feedback(told)
+
+    async def _say_again(self, _request: Any, response: Any) -> Any:
+        self._said = None
+        return response
 
     def _localise(self, pose: Pose) -> None:
         said = self._said

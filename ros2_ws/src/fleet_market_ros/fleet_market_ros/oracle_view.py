@@ -21,8 +21,7 @@ from pydantic import ValidationError
 
 from fleet_market.adapters.guard import KEYS_VARIABLE, guard_for
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
-from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import FleetMarketError, ProtocolError
+from fleet_market.errors import ProtocolError
 from fleet_market.ids import CustomerId, ZoneId
 from fleet_market.protocol import topics
 from fleet_market.protocol.envelope import MAX_OUTBOUND_BYTES, decode
@@ -30,15 +29,18 @@ from fleet_market.protocol.messages import Band, FairReply
 from fleet_market.protocol.registry import Role
 from fleet_market_ros import interfaces, qos
 from fleet_market_ros.customers import Customer
-from fleet_market_ros.parameters import Declared, Parameters
+from fleet_market_ros.parameters import NEW_START, Declared, Parameters
 from fleet_market_ros.ros import Ros
+from fleet_market_ros.running import run_node
 
 log = logging.getLogger("oracle_view")
 
 PARAMETERS = (
     Declared("mqtt", "127.0.0.1:1883", "MQTT broker of the market, HOST:PORT.", needed=True),
-    Declared("customer", "demo", "Customer in whose name the market is watched, and who pays for quotes.", needed=True),
-    Declared("zone", "main", "Zone whose batches are watched.", needed=True),
+    Declared(
+        "customer", "demo", "Customer in whose name the market is watched, and who pays.", kind=CustomerId, needed=True
+    ),
+    Declared("zone", "main", "Zone whose batches are watched.", kind=ZoneId, needed=True),
     Declared("keys", os.environ.get(KEYS_VARIABLE, ""), "Folder of keys; empty: only a broker on this machine."),
     Declared("timeout_s", 15.0, "How long to wait for a quote, seconds; oracles have 5 s.", 0.5, 600.0),
 )
@@ -53,8 +55,8 @@ class View:
     """
 
     def __init__(self, ros: Ros) -> None:
-        self._values = Parameters(ros.node, PARAMETERS, fixed=lambda: True).read()
-        self._ros, self._kinds = ros, interfaces.load()
+        self._values = Parameters(ros.node, PARAMETERS, fixed=lambda: NEW_START).read()
+        self._kinds = interfaces.load()
         values = self._values
         self._keys = Path(values["keys"]) if values["keys"] else None
         who, zone = CustomerId(values["customer"]), ZoneId(values["zone"])
@@ -80,13 +82,12 @@ class View:
             async for delivery in transport.deliveries():
                 delivery.ack()
                 try:
-                    body = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES).body
+                    message = decode(delivery.payload, limit=MAX_OUTBOUND_BYTES)
                 except ProtocolError as error:
                     log.warning("passed over: %s", error)
                     continue
-                if isinstance(body, Band):
-                    now_ns = self._ros.node.get_clock().now().nanoseconds
-                    self._bands.publish(interfaces.band_of(self._kinds, body, now_ns))
+                if isinstance(message.body, Band):
+                    self._bands.publish(interfaces.band_of(self._kinds, message.body, message.ts))
 
     async def _quote(self, request: Any, response: Any) -> Any:
         """Buy a band, or look at a coarse one; what was paid is in the answer."""
@@ -112,11 +113,7 @@ async def serve(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    try:
-        run_until_signal(serve(sys.argv))
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
-        sys.exit(2)
+    run_node(lambda: serve(sys.argv))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ profile              reliability, durability     for
 `SENSOR_OUT`         reliable, volatile, 5       the same topics as the simulator publishes them: matches both kinds
                                                  of subscriptions
 `COMMAND`            reliable, volatile, 1       cmd_vel, in and out: only the newest command counts
-`EVENT`              reliable, volatile, 50      asks, contracts, settlements, actions of the station: each of them counts
-`STATE`              reliable, transient, 1      market state, bands: who comes late gets the newest at once
+`EVENT`              reliable, volatile, 50      asks, contracts, settlements, bands, actions of stations: each of them
+                                                 counts
+`STATE`              reliable, transient, 1      market state, AMCL's pose: who comes late gets the newest at once
 `DIAGNOSTICS`        reliable, volatile, 10      ``/diagnostics``, as ROS's own tools subscribe to it
 ===================  ==========================  ===============================================================
 

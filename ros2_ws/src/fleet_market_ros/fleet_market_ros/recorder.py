@@ -22,12 +22,11 @@ from typing import Any
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import QoSProfile
 
-from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import FleetMarketError
 from fleet_market_ros import qos
 from fleet_market_ros.mcap_file import McapFile, RecordingError, message_class
-from fleet_market_ros.parameters import Declared, Parameters
+from fleet_market_ros.parameters import NEW_START, Declared, Parameters
 from fleet_market_ros.ros import Ros
+from fleet_market_ros.running import run_node
 
 log = logging.getLogger("recorder")
 
@@ -177,7 +176,7 @@ async def serve(arguments: Sequence[str]) -> None:
     """Run the node until it is cancelled."""
     with contextlib.ExitStack() as at_end:
         async with Ros("recorder", arguments) as ros:
-            values = Parameters(ros.node, PARAMETERS, fixed=lambda: True).read()
+            values = Parameters(ros.node, PARAMETERS, fixed=lambda: NEW_START).read()
             patterns = [pattern.strip() for pattern in values["topics"].split(",")]
             recorder = Recorder(ros, Path(values["out"]), patterns)
             at_end.callback(_close, recorder, values["out"])
@@ -197,11 +196,7 @@ def _close(recorder: Recorder, out: str) -> None:
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    try:
-        run_until_signal(serve(sys.argv))
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends it
-        sys.exit(2)
+    run_node(lambda: serve(sys.argv))
 
 
 if __name__ == "__main__":

@@ -142,10 +142,18 @@ def _kind(node: ast.expr, imported: dict[str, str]) -> str:
 
 def _name(node: ast.expr, tree: ast.Module) -> str:
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "ROBOT" for part in node.values)  # type: ignore[misc]
+        return "".join(map(_part, node.values))
     if isinstance(node, ast.Subscript):
-        return f"driver_settings.nav2.{ast.literal_eval(node.slice)}"
+        return _part(node)
     return _text(_assigned(node, tree))
+
+
+def _part(node: ast.expr) -> str:
+    """Return a part of a composed name: what it says, a robot's namespace, or the setting that it is taken from."""
+    value = node.value if isinstance(node, ast.FormattedValue) else node
+    if isinstance(value, ast.Subscript):
+        return f"driver_settings.{ast.literal_eval(value.slice)}"
+    return str(value.value) if isinstance(value, ast.Constant) else "/ROBOT"
 
 
 def _assigned(node: ast.expr, tree: ast.Module) -> ast.expr:

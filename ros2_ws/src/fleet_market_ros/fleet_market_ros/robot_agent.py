@@ -26,11 +26,11 @@ from typing import Any, Self
 
 from fleet_market.adapters.guard import KEYS_VARIABLE
 from fleet_market.daemons.robot import RobotConfig, RobotDaemon, new_session
-from fleet_market.daemons.serving import run_until_signal
 from fleet_market.errors import FleetMarketError, InputError
 from fleet_market.ids import RobotId
 from fleet_market.maps.places import Places
 from fleet_market.ports import RobotDriver
+from fleet_market.robot.fleet import DRIVER_SETTINGS
 from fleet_market_hardware.drivers import DriverSetup, find, listed
 from fleet_market_ros.clocks import clock_of
 from fleet_market_ros.diagnostics import Diagnostics
@@ -40,12 +40,14 @@ from fleet_market_ros.market_side import MarketSide
 from fleet_market_ros.memory import leave_out_generators, share_one_heap
 from fleet_market_ros.parameters import Declared, Parameters
 from fleet_market_ros.ros import EXECUTORS, ExecutorName, Host, Ros
+from fleet_market_ros.running import run_node
 from fleet_market_ros.wire import check_broker
 
 log = logging.getLogger("robot_agent")
 
 FIRST_RETRY_S, MAX_RETRY_S = 1.0, 30.0
-DRIVER_PREFIX = "driver_settings."
+POLL_S = 0.05
+CLEAN_UP = "is read when the node is configured: deactivate and clean up the node first"
 
 
 def _drivers() -> list[str]:
@@ -53,7 +55,7 @@ def _drivers() -> list[str]:
 
 
 PARAMETERS = (
-    Declared("robot", "", "Id of the robot in the fleet file.", needed=True),
+    Declared("robot", "", "Id of the robot in the fleet file.", kind=RobotId, needed=True),
     Declared("fleet", "", "Fleet file (YAML).", needed=True),
     Declared("map", "", "Map file (YAML, as nav2_map_server reads it).", needed=True),
     Declared("mqtt", "127.0.0.1:1883", "MQTT broker of the market, HOST:PORT.", needed=True),
@@ -100,7 +102,7 @@ class RobotNode:
     async def __aenter__(self) -> Self:
         await self._ros.__aenter__()
         self.node.answer_with(self._ros.on_loop)
-        self.parameters = Parameters(self.node, PARAMETERS, self._changed, lambda: self.node.label != "unconfigured")
+        self.parameters = Parameters(self.node, PARAMETERS, self._changed, self._fixed, DRIVER_SETTINGS)
         self._settings: dict[str, Any] = {}
         self._market = MarketSide(self._ros, self)
         return self
@@ -111,9 +113,8 @@ class RobotNode:
 
     async def run(self, ready: Callable[[str], None] = lambda _name: None) -> None:
         """Serve until cancelled; calls `ready` with the robot's id whenever it has become active."""
-        unknown = [name for name in self.parameters.unknown if not name.startswith(DRIVER_PREFIX)]
-        if unknown:
-            log.warning("no such parameters, passed over: %s", ", ".join(unknown))
+        if self.parameters.unknown:
+            log.warning("no such parameters, passed over: %s", ", ".join(self.parameters.unknown))
         self._ready = ready
         async with asyncio.TaskGroup() as tasks:
             diagnostics = Diagnostics(self._ros, self)
@@ -124,6 +125,9 @@ class RobotNode:
     def _value(self, name: str) -> Any:
         return self.node.get_parameter(name).value
 
+    def _fixed(self) -> str:
+        return "" if self.node.label == "unconfigured" else CLEAN_UP
+
     # --- start and restart ------------------------------------------------------------------------------------------------
 
     async def _keep_up(self) -> None:
@@ -133,6 +137,10 @@ class RobotNode:
         while True:
             await self._died.wait()
             self._died.clear()
+            while self.node.is_busy:  # noqa: ASYNC110 - the state machine has no events
+                await asyncio.sleep(POLL_S)
+            if self.node.label != "active" or self._serving is None or not self._serving.done():
+                continue  # whoever was ending it has been told, and may have begun anew
             await self.node.transition("deactivate")
             if self._value("autostart"):
                 await asyncio.sleep(FIRST_RETRY_S)
@@ -154,6 +162,8 @@ class RobotNode:
 
     async def configure(self) -> None:
         """Check parameters, files, driver and broker."""
+        if self._market.trouble is not None:
+            raise self._market.trouble
         self._settings = values = self.parameters.read()
         robot = RobotId(values["robot"])
         ground = await asyncio.to_thread(ground_of, Path(values["fleet"]), Path(values["map"]), robot)
@@ -183,9 +193,8 @@ class RobotNode:
         """Make the driver and the daemon; nothing is opened yet."""
         agent = config.agent
         self._part = self._ros.part()
-        given = getattr(self.node, "_parameter_overrides", {})
-        settings = {n.removeprefix(DRIVER_PREFIX): p.value for n, p in given.items() if n.startswith(DRIVER_PREFIX)}
-        driver: RobotDriver = find(self._settings["driver"])(DriverSetup(agent.robot, agent.type, settings, self._part))
+        setup = DriverSetup(agent.robot, agent.type, self.parameters.others(), self._part, self.parameters.declare_others)
+        driver: RobotDriver = find(self._settings["driver"])(setup)
         self._session = max(new_session(), self._session + 1)
         fresh = replace(agent, session=self._session)
         clock = clock_of(self.node, driver)
@@ -203,14 +212,16 @@ class RobotNode:
             raise FleetMarketError("the robot's daemon could not be made")
         daemon.agent.situation.bidding = bool(self._value("bidding"))
         daemon.agent.situation.max_tasks = int(self._value("max_tasks"))
-        self._serving = asyncio.create_task(daemon.run(ready.set), name="daemon")
+        self._serving = serving = asyncio.create_task(daemon.run(ready.set), name="daemon")
         waiting = asyncio.create_task(ready.wait(), name="ready")
         try:
-            await asyncio.wait([self._serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
         finally:
             waiting.cancel()
+        if self._serving is not serving:
+            raise FleetMarketError("the node ends")  # meanwhile `recover` has ended the daemon
         if not ready.is_set():
-            serving, self._serving = self._serving, None
+            self._serving = None
             self._forget()
             try:
                 await serving
@@ -220,28 +231,24 @@ class RobotNode:
                     f"no telemetry of {self._config.agent.robot} within {wait_s:g} s: is its base running in namespace "
                     f"{self.node.get_namespace()}, and the driver {self._settings['driver']!r} the right one?"
                 ) from None
-        self._serving.add_done_callback(self._on_end) if self._serving is not None else None
+        serving.add_done_callback(self._on_end)
         self._ready(str(self._config.agent.robot))
 
     async def deactivate(self) -> None:
-        """Bid no longer, finish what the robot holds, and leave the market; an error if the daemon has died."""
+        """Bid no longer, finish what the robot holds, and leave the market; an error if the daemon has died or dies."""
         daemon, serving = self.daemon, self._serving
-        if (
-            serving is not None
-            and serving.done()
-            and not serving.cancelled()
-            and (error := serving.exception()) is not None
-        ):
-            raise error
         if daemon is not None and serving is not None:
+            draining = asyncio.create_task(daemon.drain(), name="drain")
             try:
                 async with asyncio.timeout(float(self._value("deactivate_timeout_s"))):
-                    await asyncio.wait(
-                        [serving, asyncio.ensure_future(daemon.drain())], return_when=asyncio.FIRST_COMPLETED
-                    )
+                    await asyncio.wait([serving, draining], return_when=asyncio.FIRST_COMPLETED)
             except TimeoutError:
                 held = ", ".join(task.order for task in daemon.agent.tasks) or "none"
                 log.warning("not finished in time; orders that go back to the market: %s", held)
+            finally:
+                draining.cancel()
+            if serving.done() and not serving.cancelled() and (error := serving.exception()) is not None:
+                raise error
         await self.recover(keep=True)
 
     async def cleanup(self) -> None:
@@ -273,9 +280,12 @@ class RobotNode:
 
     def _changed(self, name: str, value: Any) -> None:
         """Take over a parameter that was set; called in rclpy's thread."""
-        daemon = self.daemon
-        if daemon is not None and name in {"bidding", "max_tasks"}:
-            self._ros.loop.call_soon_threadsafe(setattr, daemon.agent.situation, name, value)
+        if name in {"bidding", "max_tasks"}:
+            self._ros.loop.call_soon_threadsafe(self._take_over, name, value)
+
+    def _take_over(self, name: str, value: Any) -> None:
+        if self.daemon is not None and self.node.label != "deactivating":  # it must not bid again
+            setattr(self.daemon.agent.situation, name, value)
 
 
 async def serve() -> None:
@@ -291,11 +301,7 @@ def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
     share_one_heap()
     leave_out_generators()
-    try:
-        run_until_signal(serve())
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
-        sys.exit(2)
+    run_node(serve)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import BatteryState, JointState
 from std_msgs.msg import Float32, Float64, String
@@ -49,6 +49,8 @@ class SimulatedBase:
         Called when a velocity command has come.
     odom_origin : Pose, optional
         Where the wheel odometry began, in the map frame; without it `odom` is in the map frame itself.
+    stamped : bool
+        Whether ``cmd_vel`` is a TwistStamped.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class SimulatedBase:
         robot: RobotId,
         on_command: Callable[[], None],
         odom_origin: Pose | None = None,
+        *,
+        stamped: bool = False,
     ) -> None:
         self.robot, self.stamp = robot, Time()
         self._from_map = None if odom_origin is None else inverse(odom_origin)
@@ -71,7 +75,10 @@ class SimulatedBase:
         self._battery = ros.publisher(BatteryState, f"{space}/battery_state", qos.SENSOR_OUT)
         self._energy = ros.publisher(Float64, f"{space}/energy_out", qos.SENSOR_OUT)
         self._payload = ros.publisher(Float32, f"{space}/payload", qos.SENSOR_OUT)
-        ros.subscribe(Twist, f"{space}/cmd_vel", self._on_cmd_vel, qos.COMMAND)
+        if stamped:
+            ros.subscribe(TwistStamped, f"{space}/cmd_vel", lambda command: self._on_cmd_vel(command.twist), qos.COMMAND)
+        else:
+            ros.subscribe(Twist, f"{space}/cmd_vel", self._on_cmd_vel, qos.COMMAND)
         ros.subscribe(String, f"{space}/station", self._on_station, qos.EVENT)
 
     @property

@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +28,8 @@ from fleet_market.adapters.guard import KEYS_VARIABLE, guard_for
 from fleet_market.adapters.map_files import load_map
 from fleet_market.adapters.mqtt import MqttConfig, MqttTransport, parse_endpoint
 from fleet_market.body import Point, Pose
-from fleet_market.daemons.serving import run_until_signal
-from fleet_market.errors import BrokerError, FleetMarketError, InputError, UnreachableError
-from fleet_market.ids import Identifier, MessageId
+from fleet_market.errors import BrokerError, InputError, UnreachableError
+from fleet_market.ids import Identifier, MessageId, RobotId
 from fleet_market.maps.roadmap import Roadmap, leg
 from fleet_market.maps.surfaces import Area
 from fleet_market.protocol import topics
@@ -40,6 +39,7 @@ from fleet_market.protocol.registry import Role
 from fleet_market.robot.floor import lay_out
 from fleet_market.robot.tracking import Limits
 from fleet_market_ros.ros import Ros
+from fleet_market_ros.running import run_node
 from fleet_market_ros.simulated_base import HOLD_WALL_S, SimulatedBase
 from fleet_market_sim import Region, SensorNoise, SimRobotConfig, SimWorld, Surface, SurfaceMap, Truth
 
@@ -59,7 +59,13 @@ class Simulator:
     """Steps the world, paces it, and publishes it."""
 
     def __init__(
-        self, world: SimWorld, robots: Sequence[SimRobotConfig], ros: Ros, options: argparse.Namespace, roadmap: Roadmap
+        self,
+        world: SimWorld,
+        robots: Sequence[SimRobotConfig],
+        ros: Ros,
+        options: argparse.Namespace,
+        roadmap: Roadmap,
+        stamped: Collection[RobotId],
     ) -> None:
         self._world, self._options = world, options
         self._commands = asyncio.Event()
@@ -68,7 +74,10 @@ class Simulator:
             raise InputError("command line", "--nav2", sorted(unknown), "use ids of robots of the fleet file, or all")
         by_nav2 = [r for r in robots if options.nav2 == "all" or r.robot_id in options.nav2.split(",")]
         self._bases = [
-            SimulatedBase(ros, world, r.robot_id, self._commands.set, r.start if r in by_nav2 else None) for r in robots
+            SimulatedBase(
+                ros, world, r.robot_id, self._commands.set, r.start if r in by_nav2 else None, stamped=r.robot_id in stamped
+            )
+            for r in robots
         ]
         self._nav2 = [_nav2(ros, world, robot, roadmap) for robot in by_nav2]
         self._clock = ros.publisher(Clock, "/clock")
@@ -146,7 +155,8 @@ async def serve(options: argparse.Namespace) -> None:
     with SimWorld(grid, robots, chargers=floor.chargers, surfaces=surfaces, noise=noise, seed=options.seed) as world:
         async with Ros("simulator", sys.argv) as ros, connection as transport:
             await transport.connected.wait()
-            simulator = Simulator(world, robots, ros, options, floor.roadmap)
+            stamped = {r.id for r in fleet.robots if r.driver_settings.get("stamped")}
+            simulator = Simulator(world, robots, ros, options, floor.roadmap, stamped)
             log.info("READY")
             try:
                 await simulator.run(transport)
@@ -194,11 +204,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
-    try:
-        run_until_signal(serve(_options()))
-    except FleetMarketError as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is for a user, who mends his files
-        sys.exit(2)
+    run_node(lambda: serve(_options()))
 
 
 if __name__ == "__main__":
