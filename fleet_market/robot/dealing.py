@@ -22,8 +22,12 @@ from fleet_market.robot.queue import Errand, Queue
 from fleet_market.robot.situation import Doing, Situation
 from fleet_market.robot.tasks import Task
 from fleet_market.robot.voice import Voice
+from fleet_market.units import NS_PER_S
 
 MAX_PAGES_KEPT = 4
+LATE_NS = 4 * NS_PER_S
+"""A call that has closed is answered all the same for so long: market or broker may have been held up with it, and what is
+asked for late comes first in a re-auction."""
 NOWHERE = Refusal(DeclineReason.SILENT, "no pose or state of charge")
 
 
@@ -51,7 +55,7 @@ class Dealer:
         pages[page.page] = page
         if len(pages) == page.pages:
             del self._pages[page.call, page.round]
-            if now_ns < page.close_ns:
+            if now_ns < page.close_ns + LATE_NS:
                 self._bid(page, [Errand.of(lot) for n in sorted(pages) for lot in pages[n].lots], now_ns)
         while len(self._pages) > MAX_PAGES_KEPT:
             self._pages.pop(next(iter(self._pages)))

@@ -145,6 +145,7 @@ async def test_a_program_that_ends_at_once_is_missing_or_never_ready_is_a_clear_
         supervisor.start(python("short", "raise SystemExit(3)"))
         with pytest.raises(ProcessError, match="exit code 3"):
             await supervisor.wait_ready(["short"], timeout_s=60)
+    async with Supervisor(tmp_path, lambda *_: None) as supervisor:
         supervisor.start(python("mute", "import time; time.sleep(60)"))
         with pytest.raises(ProcessError, match=r"mute was not ready after 0.3 s"):
             await supervisor.wait_ready(["mute"], timeout_s=0.3)

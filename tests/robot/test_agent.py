@@ -11,7 +11,7 @@ from robot_yard import CREDIT, DOCKS, OVER, PLACES, TICK_S, Yard
 from fleet_market.body import End, Link
 from fleet_market.contracts import MarketTerms
 from fleet_market.ids import MessageId
-from fleet_market.protocol.messages import Cancel, Complete, OrderState, Phase, Progress
+from fleet_market.protocol.messages import Ask, Call, Cancel, Complete, OrderState, Phase, Progress
 from fleet_market.robot.agent import Doing
 from fleet_market.robot.losses import RETRY_FAULT_S
 
@@ -71,6 +71,32 @@ def test_the_market_hears_at_once_how_far_a_task_is_and_whether_the_parcel_is_ab
             behind = behind + 1 if known and told != known[0] else 0
             assert behind <= 1, (told, known)
     assert order.state is OrderState.SETTLED
+
+
+@pytest.mark.parametrize(("held_up_s", "answered"), [(5.0, True), (9.0, False)])
+def test_a_call_that_was_held_up_beyond_its_end_is_answered_if_it_is_not_too_old(held_up_s, answered):
+    yard, held, post = Yard(), [], Yard.post
+
+    def holding(send):
+        if isinstance(send.body, Call) and (not held or held[0].body.call == send.body.call):
+            held.append(send)
+        else:
+            post(yard, send)
+
+    yard.post = holding
+    order = yard.order("o1", "shelf-a1", "shipping-1")
+    yard.until(lambda: held)
+    assert held[0].body.close_ns - yard.now_ns < 3e9
+    yard.run(held_up_s)
+    del yard.post
+    for send in held:
+        yard.post(send)
+    yard.until(lambda: order.state in OVER)
+    assert order.state is OrderState.SETTLED
+    call = held[0].body.call
+    said = {name for name in yard.agents for one in yard.said[name] if isinstance(one, Ask) and one.call == call}
+    assert said == (set(yard.agents) if answered else set())
+    yard.check_end()
 
 
 def test_contracts_that_wait_give_a_sign_of_life_three_times_in_a_lease():

@@ -140,7 +140,7 @@ def test_constants_name_every_value_of_the_protocol_and_no_other():
     assert list(constants("msg/Contract.msg", "PHASE_")) == list(Phase)
     assert list(constants("msg/MarketState.msg", "DOING_")) == list(Doing)
     before_work = {state for state in OrderState if state is not OrderState.EXECUTING}
-    assert {*constants("action/ExecuteTask.action")} == {*before_work, *Phase, "refused", "no_answer"}
+    assert {*constants("action/ExecuteTask.action")} == {*before_work, *Phase, "refused"}
     results = get_args(FairReply.model_fields["result"].annotation)
     assert {*constants("srv/QuoteBand.srv")} == {*results, "no_answer"}
     parts = [line.split()[1] for line in (SOURCES / "msg/PriceParts.msg").read_text().splitlines() if "_uc" in line]

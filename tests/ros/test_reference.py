@@ -35,7 +35,7 @@ def test_topics_services_actions_and_their_qualities_are_read_from_calls():
         "    ActionServer(ros.node, kinds.action.ExecuteTask, 'do', execute)\n"
     )
     assert [(e.way, e.name, e.kind, e.qos) for e in reference.endpoints(tree)] == [
-        ("publishes", "ROBOT/said", "std_msgs/msg/String", "`STATE`"),
+        ("publishes", "/ROBOT/said", "std_msgs/msg/String", "`STATE`"),
         ("subscribes", "heard", "std_msgs/msg/String", "reliable, volatile, 1"),
         ("service", "post", "fleet_market_msgs/srv/PostTask", ""),
         ("action", "do", "fleet_market_msgs/action/ExecuteTask", ""),
