@@ -107,7 +107,7 @@ class Nav2Body:
             self._node, self._cancelling = ros.node, None
             if names["pose_source"] == "tf":
                 ros.subscribe(_tf_message(), names["tf_topic"], self._on_tf)
-            else:  # AMCL keeps its last word for whoever comes late, others do not: this hears both
+            else:  # also matches who keeps its last word for late comers, as AMCL does: that word is not believed anyway
                 ros.subscribe(PoseWithCovarianceStamped, names["pose_topic"], self._on_pose, qos.SENSOR_IN)
                 self._localise = ros.client(Empty, names["localise"])
             self.navigate = ros.action_client(self._actions[0], names["navigate_to_pose"])
